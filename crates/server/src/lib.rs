@@ -1,0 +1,1 @@
+//! A memcached server that stores what it sends.

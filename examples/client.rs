@@ -1,0 +1,2 @@
+//! Example client.
+fn main() {}
