@@ -1,1 +1,23 @@
-//! A memcached server that stores what it sends.
+//! memwire: a memcached server that stores what it sends.
+//!
+//! Folders are threads or pure code. [`net`] is the event loops, [`storage`] the one thread that touches the data;
+//! [`session`] is the protocols, without I/O. What passes between them is [`message`], and how it gets there is
+//! [`hop`]. `ARCHITECTURE.md` tells the whole.
+
+pub mod args;
+pub mod clock;
+pub mod config;
+pub mod hop;
+pub mod limits;
+pub mod message;
+pub mod net;
+pub mod process;
+pub mod server;
+pub mod session;
+pub mod stats;
+pub mod storage;
+mod sync;
+
+/// The version that clients are told. They read features off it, and refuse one that does not begin with a number
+/// from 1 to 255: this is the memcached whose protocol is served.
+pub const VERSION: &str = "1.6.45";

@@ -1,2 +1,94 @@
-//! The program.
-fn main() {}
+//! The program: reads the command line, makes the process what it should be, starts the threads, and waits.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use memwire::args::Args;
+use memwire::clock::Clock;
+use memwire::config::{Config, Resolved};
+use memwire::net::{event_loop, listener};
+use memwire::process::{self, PidFile};
+use memwire::server::Server;
+use memwire::storage::{self, Engine};
+
+/// As sysexits has it: the command line was wrong.
+const EXIT_USAGE: u8 = 64;
+/// As sysexits has it: the system refused something.
+const EXIT_SYSTEM: u8 = 71;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.license {
+        print!("{}", include_str!("../../../LICENSE"));
+        return ExitCode::SUCCESS;
+    }
+    start_log(args.verbose);
+    let resolved = match Config::resolve(&args) {
+        Ok(resolved) => resolved,
+        Err(error) => return fail(EXIT_USAGE, &error),
+    };
+    match run(resolved) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_SYSTEM, &error),
+    }
+}
+
+fn fail(code: u8, error: &str) -> ExitCode {
+    eprintln!("memwire: {error}");
+    ExitCode::from(code)
+}
+
+fn start_log(verbosity: u8) {
+    let level = match verbosity {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+}
+
+fn run(Resolved { config, warnings }: Resolved) -> Result<(), String> {
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    process::raise_file_limit(&config)?;
+    if config.process.core_dumps {
+        process::allow_core_dumps();
+    }
+    // Ports below 1024, and files that only root may write, are taken before root is given up.
+    let listeners = listener::Listeners::open(&config)?;
+    process::go_into_background(&config.process, config.verbosity)?;
+    let process = config.process.clone();
+    let _pid_file = PidFile::write(&process)?;
+    process::become_user(&process)?;
+
+    let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
+    let server = Arc::new(Server::new(config, Clock::start(), seed));
+    serve(&server, listeners)
+}
+
+/// Starts the threads, serves until a signal comes, and lets each thread finish what the ones before it have sent.
+fn serve(server: &Arc<Server>, listeners: listener::Listeners) -> Result<(), String> {
+    let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter))
+        .map_err(|error| format!("-m {}: {error}", server.config.memory_bytes_max >> 20))?;
+    let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
+    let loops: Result<Vec<_>, _> = (0..server.config.threads)
+        .map(|number| event_loop::spawn(number, Arc::clone(server), storage.storage()))
+        .collect();
+    let loops = loops.map_err(|error| format!("I/O threads: {error}"))?;
+
+    if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
+        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses())?;
+    }
+    let served = listeners.run(server, &loops);
+    for event_loop in &loops {
+        event_loop.drain();
+    }
+    for event_loop in loops {
+        event_loop.join();
+    }
+    storage.join();
+    served.map_err(|error| format!("listening: {error}"))
+}

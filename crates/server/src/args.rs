@@ -1,0 +1,201 @@
+//! The command line, as it was typed. What it means is [`config`](crate::config).
+//!
+//! The options are memcached's, spelled as memcached spells them, so that a unit file or a container's command line
+//! keeps working when only the program's name in it changes.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+
+/// A memcached server that stores what it sends.
+///
+/// Options are memcached's. One that has no meaning here is accepted, and a warning says so.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "memwire",
+    version,
+    about,
+    disable_version_flag = true,
+    args_override_self = true
+)]
+pub struct Args {
+    /// TCP port; 0 or -1 for any free one (see `MEMCACHED_PORT_FILENAME` below).
+    #[arg(
+        short,
+        long,
+        default_value_t = 11211,
+        allow_hyphen_values = true,
+        value_name = "NUM"
+    )]
+    pub port: i32,
+
+    /// UDP port. Only 0 is served: UDP is off, as it is in memcached.
+    #[arg(
+        short = 'U',
+        long,
+        default_value_t = 0,
+        allow_hyphen_values = true,
+        value_name = "NUM"
+    )]
+    pub udp_port: i32,
+
+    /// Unix socket to listen on, instead of TCP.
+    #[arg(short = 's', long, value_name = "FILE")]
+    pub unix_socket: Option<PathBuf>,
+
+    /// Access mask of the Unix socket, octal.
+    #[arg(short = 'a', long, default_value = "700", value_name = "MASK")]
+    pub unix_mask: String,
+
+    /// Addresses to listen on: `host`, `host:port`, `[v6]:port`; separated by commas, or given several times.
+    /// Without any, all addresses of the machine.
+    #[arg(short, long, value_delimiter = ',', action = ArgAction::Append, value_name = "ADDR")]
+    pub listen: Vec<String>,
+
+    /// Memory for items, index and large values, in megabytes.
+    #[arg(short, long, default_value_t = 64, value_name = "MB")]
+    pub memory_limit: usize,
+
+    /// Answer 'out of memory' when the memory is full, instead of evicting.
+    #[arg(short = 'M', long)]
+    pub disable_evictions: bool,
+
+    /// The most connections at a time.
+    #[arg(short, long, default_value_t = 1024, value_name = "NUM")]
+    pub conn_limit: usize,
+
+    /// I/O threads. There is one storage thread besides, always. Without it, one for each core, at most 4.
+    #[arg(short, long, value_name = "NUM")]
+    pub threads: Option<usize>,
+
+    /// The longest value: bytes, or a number with k or m behind it; 1k to 1024m.
+    #[arg(short = 'I', long, default_value = "1m", value_name = "SIZE")]
+    pub max_item_size: String,
+
+    /// Requests of one connection in one turn. Accepted; a turn is bounded by bytes here.
+    #[arg(short = 'R', long, default_value_t = 20, value_name = "NUM")]
+    pub max_reqs_per_event: u32,
+
+    /// Connections that the system may queue before they are accepted.
+    #[arg(short = 'b', long, default_value_t = 1024, value_name = "NUM")]
+    pub listen_backlog: i32,
+
+    /// Keep versions from clients: every CAS reads as 0.
+    #[arg(short = 'C', long)]
+    pub disable_cas: bool,
+
+    /// Refuse to flush.
+    #[arg(short = 'F', long)]
+    pub disable_flush_all: bool,
+
+    /// Protocol: binary, or auto, which means the same for now.
+    #[arg(short = 'B', long, default_value = "auto", value_name = "NAME")]
+    pub protocol: String,
+
+    /// What ends a key's prefix in `stats detail`, which is then counted from the start.
+    #[arg(short = 'D', value_name = "CHAR")]
+    pub prefix_delimiter: Option<String>,
+
+    /// The user to become, when started as root.
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+
+    /// Run in the background.
+    #[arg(short, long)]
+    pub daemon: bool,
+
+    /// Write the process id to this file.
+    #[arg(short = 'P', long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+
+    /// Let the system write core files of any size.
+    #[arg(short = 'r', long)]
+    pub enable_coredumps: bool,
+
+    /// Say more: -v what happens, -vv also peers' mistakes, -vvv every packet. `RUST_LOG` wins over it.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Options with a name: `track_sizes`, and memcached's others, which are accepted where they have no meaning here.
+    #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
+    pub extended: Vec<String>,
+
+    /// Print the version.
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    pub version: Option<bool>,
+
+    /// Print the license.
+    #[arg(short = 'i', long)]
+    pub license: bool,
+
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would become the command's own help text"
+    )]
+    #[command(flatten)]
+    pub unused: Unused,
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would become the command's own help text"
+    )]
+    #[command(flatten)]
+    pub refused: Refused,
+}
+
+/// Options that have no meaning here. They are accepted, and a warning says why.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Accepted, without effect")]
+pub struct Unused {
+    /// There are no slabs that grow.
+    #[arg(short = 'f', long, value_name = "FACTOR")]
+    pub slab_growth_factor: Option<f64>,
+
+    /// There are no slabs with a smallest chunk.
+    #[arg(short = 'n', long, value_name = "BYTES")]
+    pub slab_min_size: Option<u32>,
+
+    /// Memory is not locked.
+    #[arg(short = 'k', long)]
+    pub lock_memory: bool,
+
+    /// Large pages are left to the system.
+    #[arg(short = 'L', long)]
+    pub enable_largepages: bool,
+
+    /// There is no text protocol yet that could shut the server down.
+    #[arg(short = 'A', long)]
+    pub enable_shutdown: bool,
+
+    /// There is no dump to disable.
+    #[arg(short = 'X', long)]
+    pub disable_dumping: bool,
+
+    /// There is no watch to disable.
+    #[arg(short = 'W', long)]
+    pub disable_watch: bool,
+
+    /// NAPI ids are not looked at.
+    #[arg(short = 'N', long, value_name = "NUM")]
+    pub napi_ids: Option<u32>,
+}
+
+/// Options whose absence would be a danger if they were only accepted. The server does not start with them.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Refused, because they are not served yet")]
+pub struct Refused {
+    /// SASL.
+    #[arg(short = 'S', long)]
+    pub enable_sasl: bool,
+
+    /// Authentication over the text protocol.
+    #[arg(short = 'Y', long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+
+    /// TLS.
+    #[arg(short = 'Z', long)]
+    pub enable_ssl: bool,
+
+    /// Items in a memory file, kept over a restart.
+    #[arg(short = 'e', long, value_name = "FILE")]
+    pub memory_file: Option<PathBuf>,
+}

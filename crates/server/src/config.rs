@@ -1,0 +1,600 @@
+//! What the command line means.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use crate::args::{Args, Refused, Unused};
+use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR};
+use crate::storage::EngineConfig;
+use crate::storage::engine::{Versions, WhenFull};
+
+/// A server's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Access mask of a Unix socket.
+    pub unix_mask: u32,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Connections that the system may queue.
+    pub backlog: i32,
+    /// I/O threads.
+    pub threads: usize,
+    /// Memory for segments, index and large values.
+    pub memory_bytes_max: usize,
+    /// The longest value.
+    pub item_bytes_max: usize,
+    /// What happens when the memory is full.
+    pub when_full: WhenFull,
+    /// Whether clients are told versions.
+    pub versions: Versions,
+    /// Whether clients may flush.
+    pub flush: Flush,
+    /// Whether `stats sizes` has figures.
+    pub track_sizes: bool,
+    /// Where a key's prefix ends, for `stats detail`.
+    pub prefix_delimiter: u8,
+    /// Whether prefixes are counted from the start.
+    pub detail_enabled: bool,
+    /// Told in `stats settings`, and of no other effect.
+    pub requests_per_event: u32,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// What concerns the process and not the server.
+    pub process: Process,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// On these addresses. One that cannot be had is an error.
+    Tcp(Vec<SocketAddr>),
+    /// On all addresses of the machine, IPv6 where it has any.
+    TcpAnywhere(u16),
+    /// On a Unix socket.
+    Unix(PathBuf),
+}
+
+/// Whether clients may flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// They may.
+    Allowed,
+    /// They get an authentication error.
+    Refused,
+}
+
+/// What concerns the process and not the server.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    /// The user to become.
+    pub user: Option<String>,
+    /// Whether to go into the background.
+    pub daemon: bool,
+    /// Where the process id goes.
+    pub pidfile: Option<PathBuf>,
+    /// Whether core files may have any size.
+    pub core_dumps: bool,
+}
+
+impl Default for Config {
+    /// memcached's defaults, on a free port of the loopback interface.
+    fn default() -> Self {
+        Self {
+            listen: Listen::Tcp(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]),
+            unix_mask: 0o700,
+            connections_max: 1024,
+            backlog: 1024,
+            threads: 1,
+            memory_bytes_max: 64 << 20,
+            item_bytes_max: 1 << 20,
+            when_full: WhenFull::Evict,
+            versions: Versions::Told,
+            flush: Flush::Allowed,
+            track_sizes: false,
+            prefix_delimiter: b':',
+            detail_enabled: false,
+            requests_per_event: 20,
+            verbosity: 0,
+            process: Process::default(),
+        }
+    }
+}
+
+/// A configuration, and what the operator should know about it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: Config,
+    /// A sentence for each option that was accepted without effect.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// What `args` mean.
+    ///
+    /// # Errors
+    /// A sentence that names the option, for one that cannot be followed.
+    pub fn resolve(args: &Args) -> Result<Resolved, String> {
+        refuse(&args.refused)?;
+        let mut warnings = unused(&args.unused);
+        if args.udp_port > 0 {
+            warnings.push(format!("-U {}: UDP is not served", args.udp_port));
+        }
+        if args.max_reqs_per_event != 20 {
+            warnings.push("-R: a connection's turn is bounded by bytes, not by requests".into());
+        }
+        let track_sizes = extended(&args.extended, &mut warnings)?;
+        if !matches!(args.protocol.as_str(), "auto" | "auto-negotiate" | "binary") {
+            return Err(format!(
+                "-B {}: only the binary protocol is served (binary, auto)",
+                args.protocol
+            ));
+        }
+        let memory_bytes_max = memory_bytes(args.memory_limit)?;
+        let config = Self {
+            listen: listen(args)?,
+            unix_mask: unix_mask(&args.unix_mask)?,
+            connections_max: at_least_one("-c", args.conn_limit)?,
+            backlog: args.listen_backlog,
+            threads: at_least_one("-t", args.threads.unwrap_or_else(default_threads))?,
+            memory_bytes_max,
+            item_bytes_max: item_bytes(&args.max_item_size, memory_bytes_max)?,
+            when_full: if args.disable_evictions {
+                WhenFull::Refuse
+            } else {
+                WhenFull::Evict
+            },
+            versions: if args.disable_cas {
+                Versions::Hidden
+            } else {
+                Versions::Told
+            },
+            flush: if args.disable_flush_all {
+                Flush::Refused
+            } else {
+                Flush::Allowed
+            },
+            track_sizes,
+            prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
+            detail_enabled: args.prefix_delimiter.is_some(),
+            requests_per_event: args.max_reqs_per_event,
+            verbosity: args.verbose,
+            process: Process {
+                user: args.user.clone(),
+                daemon: args.daemon,
+                pidfile: args.pidfile.clone(),
+                core_dumps: args.enable_coredumps,
+            },
+        };
+        Ok(Resolved { config, warnings })
+    }
+
+    /// The engine's part.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            memory_bytes_max: self.memory_bytes_max,
+            item_bytes_max: self.item_bytes_max,
+            when_full: self.when_full,
+            versions: self.versions,
+            track_sizes: self.track_sizes,
+            prefix_delimiter: self.prefix_delimiter,
+            detail_enabled: self.detail_enabled,
+        }
+    }
+
+    /// Bytes of large values that may be on their way in at the same time.
+    #[must_use]
+    pub fn receiving_bytes_max(&self) -> usize {
+        (self.memory_bytes_max / 4).max(self.item_bytes_max)
+    }
+
+    pub(crate) fn evictions(&self) -> bool {
+        self.when_full == WhenFull::Evict
+    }
+
+    pub(crate) fn cas_enabled(&self) -> bool {
+        self.versions == Versions::Told
+    }
+
+    pub(crate) fn flush_enabled(&self) -> bool {
+        self.flush == Flush::Allowed
+    }
+
+    pub(crate) fn tcp_port_told(&self) -> u16 {
+        match &self.listen {
+            Listen::Tcp(addresses) => addresses.first().map_or(0, SocketAddr::port),
+            Listen::TcpAnywhere(port) => *port,
+            Listen::Unix(_) => 0,
+        }
+    }
+
+    pub(crate) fn listen_told(&self) -> String {
+        match &self.listen {
+            Listen::Tcp(addresses) => {
+                let hosts: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                hosts.join(",")
+            }
+            Listen::TcpAnywhere(_) | Listen::Unix(_) => "NULL".into(),
+        }
+    }
+
+    pub(crate) fn unix_socket_told(&self) -> String {
+        match &self.listen {
+            Listen::Unix(path) => path.display().to_string(),
+            _ => "NULL".into(),
+        }
+    }
+}
+
+fn refuse(refused: &Refused) -> Result<(), String> {
+    let options = [
+        (
+            refused.enable_sasl,
+            "-S: SASL is not served yet; without it everyone could read and write",
+        ),
+        (
+            refused.auth_file.is_some(),
+            "-Y: authentication is not served yet; without it everyone could read and write",
+        ),
+        (
+            refused.enable_ssl,
+            "-Z: TLS is not served yet; without it everything would go over the network in clear",
+        ),
+        (
+            refused.memory_file.is_some(),
+            "-e: a memory file is not served; items would be lost over a restart",
+        ),
+    ];
+    options
+        .iter()
+        .find(|(given, _)| *given)
+        .map_or(Ok(()), |(_, why)| Err((*why).into()))
+}
+
+fn unused(unused: &Unused) -> Vec<String> {
+    let options = [
+        (
+            unused.slab_growth_factor.is_some(),
+            "-f: there are no slabs; memory is a log of segments",
+        ),
+        (
+            unused.slab_min_size.is_some(),
+            "-n: there are no slabs; memory is a log of segments",
+        ),
+        (unused.lock_memory, "-k: memory is not locked"),
+        (unused.enable_largepages, "-L: large pages are left to the system"),
+        (
+            unused.enable_shutdown,
+            "-A: no protocol that is served has a shutdown command",
+        ),
+        (
+            unused.disable_dumping,
+            "-X: no protocol that is served has a dump",
+        ),
+        (
+            unused.disable_watch,
+            "-W: no protocol that is served has a watch command",
+        ),
+        (unused.napi_ids.is_some(), "-N: NAPI ids are not looked at"),
+    ];
+    options
+        .iter()
+        .filter(|(given, _)| *given)
+        .map(|(_, why)| (*why).into())
+        .collect()
+}
+
+/// memcached's options with a name that are accepted here. Most tune parts that this server does not have.
+const EXTENDED_UNUSED: &[&str] = &[
+    "hash_algorithm",
+    "hashpower",
+    "hot_lru_pct",
+    "hot_max_factor",
+    "idle_timeout",
+    "inline_ascii_resp",
+    "lru_crawler",
+    "lru_crawler_sleep",
+    "lru_crawler_tocrawl",
+    "lru_maintainer",
+    "maxconns_fast",
+    "modern",
+    "no_hashexpand",
+    "read_buf_mem_limit",
+    "resp_obj_mem_limit",
+    "slab_automove",
+    "slab_automove_freeratio",
+    "slab_automove_ratio",
+    "slab_automove_window",
+    "slab_chunk_max",
+    "slab_reassign",
+    "sock_cookie_id",
+    "tail_repair_time",
+    "temporary_ttl",
+    "warm_lru_pct",
+    "warm_max_factor",
+    "watcher_logbuf_size",
+    "worker_logbuf_size",
+];
+
+/// Says whether sizes are tracked.
+fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<bool, String> {
+    let mut track_sizes = false;
+    for option in options.iter().filter(|option| !option.is_empty()) {
+        let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
+        let bare = name.strip_prefix("no_").unwrap_or(name);
+        if name == "track_sizes" {
+            track_sizes = true;
+        } else if name.starts_with("ssl_") {
+            return Err(format!("-o {name}: TLS is not served yet"));
+        } else if name.starts_with("ext_") {
+            return Err(format!("-o {name}: there is no external storage"));
+        } else if EXTENDED_UNUSED.contains(&name) || EXTENDED_UNUSED.contains(&bare) {
+            warnings.push(format!("-o {name}: has no meaning here"));
+        } else {
+            return Err(format!("-o {name}: unknown option{}", did_you_mean(bare)));
+        }
+    }
+    Ok(track_sizes)
+}
+
+fn did_you_mean(name: &str) -> String {
+    let shared = |other: &str| {
+        name.bytes()
+            .zip(other.bytes())
+            .take_while(|(a, b)| a == b)
+            .count()
+    };
+    let nearest = EXTENDED_UNUSED
+        .iter()
+        .chain(&["track_sizes"])
+        .max_by_key(|other| shared(other));
+    match nearest {
+        Some(nearest) if shared(nearest) >= 3 => format!("; did you mean {nearest}?"),
+        _ => String::new(),
+    }
+}
+
+fn listen(args: &Args) -> Result<Listen, String> {
+    if let Some(path) = &args.unix_socket {
+        return Ok(Listen::Unix(path.clone()));
+    }
+    let port = match args.port {
+        -1 => 0,
+        port => u16::try_from(port).map_err(|_| format!("-p {port}: a port is 0 to 65535, or -1"))?,
+    };
+    let hosts: Vec<_> = args.listen.iter().filter(|host| !host.is_empty()).collect();
+    if hosts.is_empty() {
+        return Ok(Listen::TcpAnywhere(port));
+    }
+    let mut addresses = Vec::new();
+    for host in hosts {
+        addresses.extend(resolve_host(host, port).map_err(|why| format!("-l {host}: {why}"))?);
+    }
+    Ok(Listen::Tcp(addresses))
+}
+
+/// `host`, `host:port`, `v6`, `[v6]`, `[v6]:port`, each with memcached's `notls:` before it or not.
+fn resolve_host(host: &str, default_port: u16) -> Result<Vec<SocketAddr>, String> {
+    let host = host.strip_prefix("notls:").unwrap_or(host);
+    if host == "*" {
+        return Ok(vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, default_port)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, default_port)),
+        ]);
+    }
+    if let Ok(ip) = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>()
+    {
+        return Ok(vec![SocketAddr::new(ip, default_port)]);
+    }
+    let resolved = match host.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => host.to_socket_addrs(),
+        Some((_, port)) => return Err(format!("{port:?} is no port")),
+        None => (host, default_port).to_socket_addrs(),
+    };
+    let addresses: Vec<_> = resolved.map_err(|error| error.to_string())?.collect();
+    if addresses.is_empty() {
+        Err("has no address".into())
+    } else {
+        Ok(addresses)
+    }
+}
+
+fn unix_mask(mask: &str) -> Result<u32, String> {
+    match u32::from_str_radix(mask, 8) {
+        Ok(mask) if mask <= 0o777 => Ok(mask),
+        _ => Err(format!("-a {mask}: an access mask is octal, 0 to 777")),
+    }
+}
+
+fn memory_bytes(megabytes: usize) -> Result<usize, String> {
+    match megabytes.checked_mul(1 << 20) {
+        Some(bytes) if bytes > 0 && bytes < 1 << 43 => Ok(bytes),
+        _ => Err(format!(
+            "-m {megabytes}: a memory limit is 1 to {} megabytes",
+            (1_u64 << 23) - 1
+        )),
+    }
+}
+
+fn item_bytes(size: &str, memory_bytes_max: usize) -> Result<usize, String> {
+    let (digits, unit) = match size.trim_end_matches(['k', 'K', 'm', 'M']) {
+        digits if digits.len() + 1 < size.len() => return Err(format!("-I {size}: not a size")),
+        digits => match size[digits.len()..].to_ascii_lowercase().as_str() {
+            "k" => (digits, 1 << 10),
+            "m" => (digits, 1 << 20),
+            _ => (digits, 1),
+        },
+    };
+    let bytes = digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("-I {size}: a size is a number, with k or m behind it or not"))?;
+    if !(ITEM_BYTES_FLOOR..=ITEM_BYTES_CEILING).contains(&bytes) {
+        return Err(format!("-I {size}: the longest value can be 1k to 1024m"));
+    }
+    if bytes > memory_bytes_max / 2 {
+        return Err(format!(
+            "-I {size}: the longest value can be half of the memory limit (-m), not more"
+        ));
+    }
+    Ok(bytes)
+}
+
+fn delimiter(given: Option<&str>) -> Result<u8, String> {
+    match given.unwrap_or(":").as_bytes() {
+        [delimiter] => Ok(*delimiter),
+        _ => Err(format!(
+            "-D {}: a delimiter is one byte",
+            given.unwrap_or_default()
+        )),
+    }
+}
+
+fn at_least_one(option: &str, number: usize) -> Result<usize, String> {
+    if number == 0 {
+        Err(format!("{option} 0: must be at least 1"))
+    } else {
+        Ok(number)
+    }
+}
+
+/// One for each core, and not more than memcached has.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Resolved, String> {
+        Config::resolve(
+            &Args::try_parse_from([&["memwire"], args].concat()).map_err(|error| error.to_string())?,
+        )
+    }
+
+    #[test]
+    fn the_debian_unit_files_options_are_understood() {
+        let resolved = resolve(&[
+            "-m",
+            "64",
+            "-p",
+            "11211",
+            "-u",
+            "memcache",
+            "-l",
+            "127.0.0.1",
+            "-P",
+            "/run/memcached.pid",
+        ])
+        .unwrap();
+        assert!(resolved.warnings.is_empty());
+        let config = resolved.config;
+        assert_eq!(
+            config.listen,
+            Listen::Tcp(vec!["127.0.0.1:11211".parse().unwrap()])
+        );
+        assert_eq!(
+            (config.memory_bytes_max, config.process.user.as_deref()),
+            (64 << 20, Some("memcache"))
+        );
+    }
+
+    #[test]
+    fn addresses_are_read_in_every_form() {
+        let listen = |hosts: &[&str]| {
+            let args: Vec<_> = hosts.iter().flat_map(|host| ["-l", host]).collect();
+            resolve(&args).unwrap().config.listen
+        };
+        let tcp = |addresses: &[&str]| Listen::Tcp(addresses.iter().map(|a| a.parse().unwrap()).collect());
+        assert_eq!(
+            listen(&["127.0.0.1,127.0.0.2:7"]),
+            tcp(&["127.0.0.1:11211", "127.0.0.2:7"])
+        );
+        assert_eq!(
+            listen(&["::1", "[::1]:8", "[::1]"]),
+            tcp(&["[::1]:11211", "[::1]:8", "[::1]:11211"])
+        );
+        assert_eq!(listen(&["notls:127.0.0.1:9"]), tcp(&["127.0.0.1:9"]));
+        assert_eq!(listen(&[]), Listen::TcpAnywhere(11211));
+        assert!(
+            resolve(&["-l", "127.0.0.1:http"])
+                .unwrap_err()
+                .starts_with("-l 127.0.0.1:http")
+        );
+    }
+
+    #[test]
+    fn any_free_port_is_0_or_minus_1() {
+        assert_eq!(
+            resolve(&["-p", "-1"]).unwrap().config.listen,
+            Listen::TcpAnywhere(0)
+        );
+        assert_eq!(
+            resolve(&["-p", "0"]).unwrap().config.listen,
+            Listen::TcpAnywhere(0)
+        );
+        assert!(resolve(&["-p", "65536"]).unwrap_err().contains("-p 65536"));
+    }
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        let item =
+            |size: &str| resolve(&["-m", "4096", "-I", size]).map(|resolved| resolved.config.item_bytes_max);
+        assert_eq!(item("2048"), Ok(2048));
+        assert_eq!(item("1k"), Ok(1024));
+        assert_eq!(item("1024M"), Ok(1 << 30));
+        for bad in ["1025m", "1023", "km", "5mm", "x", ""] {
+            assert!(item(bad).unwrap_err().contains("-I"), "{bad}");
+        }
+        assert!(
+            resolve(&["-m", "64", "-I", "33m"])
+                .unwrap_err()
+                .contains("half of the memory limit")
+        );
+        assert!(resolve(&["-m", "0"]).unwrap_err().contains("-m 0"));
+    }
+
+    #[test]
+    fn options_without_meaning_are_accepted_with_a_warning() {
+        let resolved = resolve(&[
+            "-f",
+            "1.1",
+            "-k",
+            "-o",
+            "modern,no_lru_crawler,hashpower=20",
+            "-R",
+            "200",
+        ])
+        .unwrap();
+        assert_eq!(resolved.warnings.len(), 6);
+        assert!(resolve(&["-o", "track_sizes"]).unwrap().config.track_sizes);
+    }
+
+    #[test]
+    fn options_that_protect_are_never_ignored() {
+        for args in [&["-S"][..], &["-Y", "file"], &["-Z"], &["-o", "ssl_key=x"]] {
+            assert!(resolve(args).unwrap_err().contains("not served yet"), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_is_an_error_with_a_hint() {
+        assert!(
+            resolve(&["--memory-limits", "5"])
+                .unwrap_err()
+                .contains("--memory-limit")
+        );
+        let error = resolve(&["-o", "hashpow=20"]).unwrap_err();
+        assert_eq!(error, "-o hashpow: unknown option; did you mean hashpower?");
+    }
+}

@@ -1,0 +1,76 @@
+//! Every bound of the server, in one place, so that what the memory of a connection can come to is read here.
+//!
+//! A connection has at most one run of operations on its way to the storage thread and back, and reads nothing
+//! while it has answers to send. So its memory is bounded by one turn's input and one turn's answers:
+//! [`READ_BYTES_PER_TURN`] and a partial request on the way in, [`ANSWER_BYTES_PER_RUN`] and one value on the way out.
+
+/// Bytes that one connection may read in one turn of its event loop, so that a busy one does not starve the rest.
+pub const READ_BYTES_PER_TURN: usize = 64 << 10;
+
+/// Bytes of one large value that are read in one turn, straight into its own mapping.
+pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
+
+/// Input bytes after which a batch takes no further connection and is sent.
+pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
+
+/// Answered value bytes after which the storage thread executes no further read of the same connection in this batch.
+pub const ANSWER_BYTES_PER_RUN: usize = 256 << 10;
+
+/// Answered value bytes after which the storage thread executes no further read in this batch.
+pub const ANSWER_BYTES_PER_BATCH: usize = 2 << 20;
+
+/// A batch's buffer that has grown beyond this is given back before the batch is used again.
+pub const BATCH_BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// Batches of one event loop on their way at the same time. This bounds the storage thread's queue, too.
+pub const BATCHES_PER_LOOP: usize = 2;
+
+/// An unfinished request up to this long is copied into the next batch and completed there; a longer one is
+/// completed in the connection's own buffer, so that a request that trickles in is not copied again and again.
+pub const TAIL_BYTES_COPIED: usize = 4 << 10;
+
+/// Slices in one `writev`.
+pub const SLICES_PER_WRITE: usize = 64;
+
+/// Events taken from one poll.
+pub const EVENTS_PER_POLL: usize = 1024;
+
+/// Connections accepted before the event loop looks at its signals again.
+pub const ACCEPTS_PER_TURN: usize = 256;
+
+/// A connection that is closed for an error still reads so many bytes, for so long, because closing a socket with
+/// unread input makes the kernel send RST, which can destroy the answer on its way.
+pub const LINGER_BYTES: usize = 1 << 20;
+/// See [`LINGER_BYTES`].
+pub const LINGER_MS: u64 = 1000;
+
+/// How long an orderly shutdown waits for answers to be taken.
+pub const DRAIN_MS: u64 = 5000;
+
+/// How long the listener waits when the process has run out of file descriptors.
+pub const ACCEPT_PAUSE_MS: u64 = 10;
+
+/// The smallest and the largest segment of the log.
+pub const SEGMENT_BYTES_MIN: usize = 64 << 10;
+/// See [`SEGMENT_BYTES_MIN`].
+pub const SEGMENT_BYTES_MAX: usize = 1 << 20;
+/// Segments that the memory limit is cut into, where neither bound of their size holds.
+pub const SEGMENTS_AIM: usize = 1024;
+/// A record longer than this share of a segment keeps its value in a mapping of its own.
+pub const RECORDS_PER_SEGMENT_MIN: usize = 8;
+
+/// Counters in values longer than this are no numbers, as in memcached, which cuts them into chunks.
+pub const COUNTER_ITEM_BYTES_MAX: usize = 512 << 10;
+
+/// Prefixes that `stats detail` tells apart; the keys of further ones are not counted.
+pub const DETAIL_PREFIXES_MAX: usize = 10_000;
+
+/// The largest value that can be configured.
+pub const ITEM_BYTES_CEILING: usize = 1 << 30;
+/// The least that the largest value can be configured to.
+pub const ITEM_BYTES_FLOOR: usize = 1 << 10;
+
+const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::KEY_BYTES_MAX + 8 + 24);
+const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
+const _: () = assert!(INPUT_BYTES_PER_BATCH + READ_BYTES_PER_TURN + ITEM_BYTES_FLOOR < u32::MAX as usize);
+const _: () = assert!(ITEM_BYTES_CEILING <= wire::FRAME_BODY_BYTES_MAX as usize);

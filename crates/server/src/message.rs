@@ -1,0 +1,384 @@
+//! What passes between a front end and the storage thread.
+//!
+//! A front end is whoever holds a [`Storage`](crate::hop::Storage): an event loop, a test, a program that embeds the
+//! crate. It fills a [`Batch`] with the operations of many connections, sends it, and gets the same object back with
+//! the answers in it. The batch carries the channel to answer on. It is used again and again, so that in the steady
+//! state nothing is allocated.
+//!
+//! Operations are typed and checked, keys are hashed, all of it before the hop: the storage thread never parses.
+//! They differ in nothing by the protocol they came in; what a session needs to word the answer travels along as
+//! its [`Tag`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
+
+use crate::hop::Home;
+use crate::stats::{Group, StorageStats};
+
+/// Operations on their way to the storage thread, or answers on their way back.
+#[derive(Debug)]
+pub struct Batch {
+    /// The requests' bytes, as they were read. Operations point into it.
+    pub input: Arena,
+    /// The operations of one connection each, in the order of arrival.
+    pub runs: Vec<Run>,
+    /// All runs' operations.
+    pub ops: Vec<Op>,
+    /// An answer for each operation that was executed, at its own place; see [`Run::executed`].
+    pub replies: Vec<Reply>,
+    /// The small values of the answers, copied.
+    pub values: Vec<u8>,
+    /// Large values, by reference, of operations and answers both.
+    pub large: Vec<Bytes>,
+    /// Who gets the answers.
+    pub home: Arc<Home>,
+}
+
+/// The operations of one connection in one batch.
+#[derive(Debug)]
+pub struct Run {
+    /// Whose they are.
+    pub conn: ConnId,
+    /// The first of them in [`Batch::ops`].
+    pub first_op: u32,
+    /// How many there are.
+    pub op_count: u32,
+    /// Everything in [`Batch::input`] that this connection put there.
+    pub input: Span,
+    /// How many of them, from the first on, were executed. The rest was left because the answers had grown too
+    /// long: the front end takes its requests back as unread input.
+    pub executed: u32,
+}
+
+/// A connection of one event loop: a slot, and which of the slot's occupants it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// The slot.
+    pub slot: u32,
+    /// Goes up with each new occupant.
+    pub generation: u32,
+}
+
+/// One operation.
+#[derive(Debug)]
+pub struct Op {
+    /// What is to be done.
+    pub command: Command,
+    /// The key in [`Batch::input`]; empty for a command without one.
+    pub key: Span,
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// Where the request begins in [`Batch::input`].
+    pub starts_at: u32,
+    /// The session's own note.
+    pub tag: Tag,
+}
+
+/// What a session needs to word the answer; nobody else reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag(pub u64);
+
+/// 32 bits of a key's hash. See [`index`](crate::storage::index) for what each bit decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash(pub u32);
+
+/// A range of a batch's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The first byte.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// What the storage thread is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing: the session knows the answer, and the operation keeps its place in the order.
+    Pass,
+    /// The value.
+    Get,
+    /// The value, and a new expiration.
+    GetAndTouch {
+        /// From now on.
+        expiration: Expiration,
+    },
+    /// A new expiration.
+    Touch {
+        /// From now on.
+        expiration: Expiration,
+    },
+    /// A new value.
+    Store {
+        /// Which items it may meet.
+        mode: StoreMode,
+        /// The client's 32 bits.
+        flags: u32,
+        /// When it ends.
+        expiration: Expiration,
+        /// The version it replaces.
+        cas: Option<Cas>,
+        /// The value.
+        value: Payload,
+    },
+    /// More bytes at one end of the value.
+    Concat {
+        /// Which end.
+        side: Concat,
+        /// The version it changes.
+        cas: Option<Cas>,
+        /// The bytes.
+        value: Payload,
+    },
+    /// A value that the front end could not take, and has skipped. Counted, and answered.
+    Unstorable {
+        /// Why.
+        why: Refusal,
+        /// What becomes of an older value under the key.
+        older: Older,
+    },
+    /// The end of an item.
+    Delete {
+        /// The version it ends.
+        cas: Option<Cas>,
+    },
+    /// Arithmetic.
+    Count {
+        /// Up or down.
+        direction: Direction,
+        /// By how much.
+        delta: u64,
+        /// What becomes of a missing item.
+        on_miss: OnMiss,
+        /// The version it changes.
+        cas: Option<Cas>,
+    },
+    /// The end of all items.
+    Flush {
+        /// When.
+        at: Expiration,
+    },
+    /// Statistics.
+    Stats(Group),
+}
+
+/// Where the value of a request lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// In [`Batch::input`].
+    Inline(Span),
+    /// In [`Batch::large`], at this place.
+    Large(u32),
+}
+
+/// Why a value is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is longer than the configured limit.
+    TooLarge,
+    /// There is no memory for it.
+    OutOfMemory,
+}
+
+/// What becomes of the older value when a newer one could not be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Older {
+    /// It stays.
+    Keep,
+    /// It goes: whoever set a new value must not read the old one.
+    Delete,
+}
+
+/// The answer to an operation.
+#[derive(Debug)]
+pub enum Reply {
+    /// Done, and there is nothing to say about it.
+    Done,
+    /// An item's value.
+    Hit {
+        /// The client's 32 bits.
+        flags: u32,
+        /// The version, `None` where the server keeps none.
+        cas: Option<Cas>,
+        /// The value.
+        value: Value,
+    },
+    /// An item's expiration was set.
+    Touched {
+        /// The client's 32 bits.
+        flags: u32,
+        /// The version.
+        cas: Option<Cas>,
+    },
+    /// A value was stored.
+    Stored {
+        /// Its version.
+        cas: Option<Cas>,
+    },
+    /// A counter was changed or created.
+    Counted {
+        /// What it holds.
+        value: u64,
+        /// Its version.
+        cas: Option<Cas>,
+    },
+    /// No such item.
+    NotFound,
+    /// There is such an item, or its version is another.
+    Exists,
+    /// No such item to add bytes to.
+    NotStored,
+    /// The item is no number.
+    NonNumeric,
+    /// The value was refused.
+    Refused(Refusal),
+    /// Figures of the storage thread.
+    Stats(Box<StorageStats>),
+}
+
+/// Where the value of an answer lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// In [`Batch::values`].
+    Copied(Span),
+    /// In [`Batch::large`], at this place.
+    Large(u32),
+}
+
+/// Bytes that are filled front to back by `read` and given away as a slice.
+///
+/// The room behind the filled part stays initialised from one use to the next, so that it is zeroed once only.
+#[derive(Debug, Default)]
+pub struct Arena {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Batch {
+    /// An empty batch whose answers go to `home`.
+    #[must_use]
+    pub fn new(home: Arc<Home>) -> Self {
+        Self {
+            input: Arena::default(),
+            runs: Vec::new(),
+            ops: Vec::new(),
+            replies: Vec::new(),
+            values: Vec::new(),
+            large: Vec::new(),
+            home,
+        }
+    }
+
+    /// Empties it for the next use. Buffers stay, unless they have grown beyond what is worth keeping.
+    pub fn recycle(&mut self) {
+        self.runs.clear();
+        self.ops.clear();
+        self.replies.clear();
+        self.large.clear();
+        self.input.recycle();
+        self.values.clear();
+        self.values.shrink_to(crate::limits::BATCH_BUFFER_BYTES_KEPT);
+    }
+
+    /// Puts a large value into the batch and says where.
+    pub fn push_large(&mut self, value: Bytes) -> u32 {
+        self.large.push(value);
+        (self.large.len() - 1) as u32
+    }
+}
+
+impl Run {
+    /// The places of its operations in [`Batch::ops`].
+    #[must_use]
+    pub fn ops(&self) -> std::ops::Range<usize> {
+        self.first_op as usize..(self.first_op + self.op_count) as usize
+    }
+
+    /// The places of those that were executed.
+    #[must_use]
+    pub fn executed_ops(&self) -> std::ops::Range<usize> {
+        self.first_op as usize..(self.first_op + self.executed) as usize
+    }
+}
+
+impl Span {
+    /// The span of `len` bytes from `start`.
+    #[must_use]
+    pub fn new(start: usize, len: usize) -> Self {
+        Self {
+            start: start as u32,
+            len: len as u32,
+        }
+    }
+
+    /// As a range of indices.
+    #[must_use]
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end()
+    }
+
+    /// Behind its last byte.
+    #[must_use]
+    pub fn end(self) -> usize {
+        self.start as usize + self.len as usize
+    }
+}
+
+impl Arena {
+    /// What has been filled.
+    #[must_use]
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    /// Bytes filled.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// Whether nothing has been filled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Room for `len` bytes behind what is filled. What is written there counts once it is [committed](Self::commit).
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        let end = self.filled + len;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.filled..end]
+    }
+
+    /// Counts `len` bytes of the room as filled.
+    pub fn commit(&mut self, len: usize) {
+        debug_assert!(
+            self.filled + len <= self.bytes.len(),
+            "committed more than there was room for"
+        );
+        self.filled += len;
+    }
+
+    /// Fills in a copy.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.commit(bytes.len());
+    }
+
+    fn recycle(&mut self) {
+        self.filled = 0;
+        if self.bytes.len() > crate::limits::BATCH_BUFFER_BYTES_KEPT {
+            self.bytes.truncate(crate::limits::BATCH_BUFFER_BYTES_KEPT);
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
+
+const _: () = assert!(
+    size_of::<Op>() <= 80 && size_of::<Reply>() <= 32,
+    "an operation stays small"
+);

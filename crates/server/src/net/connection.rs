@@ -1,0 +1,435 @@
+//! One connection.
+//!
+//! It has at most one run of operations in flight, and reads nothing while it has answers to write. That keeps the
+//! order of its answers without a queue, bounds its memory, and turns a client that does not read into one that is
+//! not read from.
+
+use std::io;
+
+use crate::limits::{LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, TAIL_BYTES_COPIED};
+use crate::message::{Batch, ConnId, Run, Span};
+use crate::net::outbox::{Outbox, Written};
+use crate::net::socket::Socket;
+use crate::server::{Place, Server};
+use crate::session::{Next, Output, Parsed, Session};
+use crate::storage::block::Block;
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    session: Session,
+    /// Bytes that were read and belong to no operation yet.
+    input: Vec<u8>,
+    inbound: Inbound,
+    outbox: Outbox,
+    phase: Phase,
+    /// Whether the socket may have something to read.
+    readable: bool,
+    /// Whether the peer has said that it sends no more: then a short read is not the last one.
+    half_closed: bool,
+    /// Whether a run of operations is on its way to the storage thread or back.
+    in_flight: bool,
+    /// Whether it stands in its event loop's queue.
+    queued: bool,
+}
+
+/// What the next bytes are.
+#[derive(Debug)]
+enum Inbound {
+    /// The rest of a request: so many bytes are missing, as far as can be said.
+    Request { missing: usize },
+    /// Requests that stand in `input` already.
+    Unparsed,
+    /// The rest of a large value.
+    Large(Box<Large>),
+    /// Bytes that nobody wants.
+    Skip { bytes: usize },
+}
+
+/// A large value that is being received.
+#[derive(Debug)]
+struct Large {
+    /// Header, extras and key of its request.
+    head: Vec<u8>,
+    block: Block,
+    _place: Place,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It serves requests.
+    Open,
+    /// It writes its last answers.
+    Closing,
+    /// It has said that it is done, and reads so many bytes more, so that the answer arrives.
+    Lingering { bytes: usize },
+    /// It is to be removed.
+    Closed,
+}
+
+/// What an event loop counts.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Turns that ended with more to read.
+    pub yields: u64,
+}
+
+/// What a connection needs of its event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing, until an event or an answer comes.
+    Wait,
+    /// A turn.
+    Turn,
+    /// To be removed after a while, if it does not ask for it before.
+    Linger,
+    /// To be removed.
+    Close,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            session: Session::default(),
+            input: Vec::new(),
+            inbound: Inbound::Request { missing: 1 },
+            outbox: Outbox::default(),
+            phase: Phase::Open,
+            readable: false,
+            half_closed: false,
+            in_flight: false,
+            queued: false,
+        }
+    }
+
+    /// Its socket.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// Bytes may have arrived.
+    pub fn set_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// The peer sends no more than what is there.
+    pub fn set_half_closed(&mut self) {
+        self.readable = true;
+        self.half_closed = true;
+    }
+
+    /// Marks it as standing in its loop's queue. Says whether it stood there before.
+    pub fn enqueue(&mut self) -> bool {
+        std::mem::replace(&mut self.queued, true)
+    }
+
+    /// The opposite.
+    pub fn dequeue(&mut self) {
+        self.queued = false;
+    }
+
+    /// Whether it would use a turn: nothing of its own is in the way, and there may be something to read.
+    #[must_use]
+    pub fn wants_turn(&self) -> bool {
+        let has_input = self.readable || matches!(self.inbound, Inbound::Unparsed);
+        match self.phase {
+            Phase::Open => has_input && !self.in_flight && self.outbox.is_empty(),
+            Phase::Lingering { .. } => self.readable,
+            Phase::Closing | Phase::Closed => false,
+        }
+    }
+
+    /// Whether nothing has been asked for that is not answered, as far as has been read.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !self.in_flight && self.outbox.is_empty() && !self.wants_turn()
+    }
+
+    /// Reads as much as a turn allows, and puts what it asks for into `batch`, as a run. A connection that fails is
+    /// closed.
+    pub fn take_turn(&mut self, id: ConnId, batch: &mut Batch, server: &Server, traffic: &mut Traffic) {
+        let first_op = batch.ops.len();
+        let start = batch.input.len();
+        let done = match self.phase {
+            Phase::Lingering { bytes } => self.linger(bytes, batch, traffic),
+            _ => self.read(batch, server, traffic),
+        };
+        if let Err(error) = done {
+            log::debug!("connection lost: {error}");
+            self.phase = Phase::Closed;
+            batch.ops.truncate(first_op);
+        }
+        let op_count = batch.ops.len() - first_op;
+        if op_count > 0 {
+            let input = Span::new(start, batch.input.len() - start);
+            batch.runs.push(Run {
+                conn: id,
+                first_op: first_op as u32,
+                op_count: op_count as u32,
+                input,
+                executed: 0,
+            });
+            self.in_flight = true;
+        }
+        traffic.yields += u64::from(self.readable && op_count > 0);
+    }
+
+    /// Takes the answers of its run, and writes them.
+    pub fn take_answers(
+        &mut self,
+        run: &Run,
+        batch: &Batch,
+        server: &Server,
+        output: &mut Output,
+        traffic: &mut Traffic,
+    ) {
+        self.in_flight = false;
+        output.clear();
+        for at in run.executed_ops() {
+            self.session
+                .render(&batch.ops[at], &batch.replies[at], batch, server, output);
+        }
+        if run.executed < run.op_count {
+            let first_left = &batch.ops[run.executed_ops().end];
+            self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()]);
+        }
+        if !output.is_empty() {
+            let sent = self.outbox.send(output, &mut self.socket, &mut traffic.written);
+            self.close_if_lost(&sent);
+        }
+    }
+
+    /// Writes what is waiting.
+    pub fn flush(&mut self, traffic: &mut Traffic) {
+        if !self.outbox.is_empty() {
+            let sent = self.outbox.flush(&mut self.socket, &mut traffic.written);
+            self.close_if_lost(&sent);
+        }
+    }
+
+    /// What it needs next. To be asked after every change.
+    pub fn wish(&mut self) -> Wish {
+        if self.phase == Phase::Closing && !self.in_flight && self.outbox.is_empty() {
+            if self.socket.shutdown_write().is_err() {
+                self.phase = Phase::Closed;
+            } else {
+                self.phase = Phase::Lingering { bytes: LINGER_BYTES };
+                return Wish::Linger;
+            }
+        }
+        match self.phase {
+            Phase::Closed => Wish::Close,
+            _ if self.wants_turn() => Wish::Turn,
+            _ => Wish::Wait,
+        }
+    }
+
+    fn close_if_lost(&mut self, sent: &io::Result<Written>) {
+        if let Err(error) = sent {
+            log::debug!("connection lost: {error}");
+            self.phase = Phase::Closed;
+        }
+    }
+
+    fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
+        match std::mem::replace(&mut self.inbound, Inbound::Request { missing: 1 }) {
+            Inbound::Unparsed => {
+                let input = batch.input.len();
+                batch.input.extend(&self.input);
+                self.forget_input();
+                self.parse(input, batch, server);
+                Ok(())
+            }
+            Inbound::Request { missing } => self.read_requests(missing, batch, server, traffic),
+            Inbound::Large(large) => self.read_large(large, batch, server, traffic),
+            Inbound::Skip { bytes } => self.skip(bytes, batch, traffic),
+        }
+    }
+
+    fn read_requests(
+        &mut self,
+        missing: usize,
+        batch: &mut Batch,
+        server: &Server,
+        traffic: &mut Traffic,
+    ) -> io::Result<()> {
+        let start = batch.input.len();
+        if self.input.len() > TAIL_BYTES_COPIED {
+            let filled = self.input.len();
+            self.input.resize(filled + missing.min(READ_BYTES_PER_TURN), 0);
+            let mut input = std::mem::take(&mut self.input);
+            let read = self.receive(&mut input[filled..], traffic);
+            input.truncate(filled + *read.as_ref().unwrap_or(&0));
+            self.input = input;
+            let missing = missing - read?;
+            if missing > 0 {
+                self.inbound = Inbound::Request { missing };
+                return Ok(());
+            }
+            batch.input.extend(&self.input);
+        } else {
+            let tail = self.input.len();
+            let room = batch.input.room(tail + READ_BYTES_PER_TURN);
+            room[..tail].copy_from_slice(&self.input);
+            let read = self.receive(&mut room[tail..], traffic)?;
+            if read == 0 {
+                self.inbound = Inbound::Request { missing };
+                return Ok(());
+            }
+            batch.input.commit(tail + read);
+        }
+        self.forget_input();
+        self.parse(start, batch, server);
+        Ok(())
+    }
+
+    /// Parses what the batch's input holds from `start` on, and keeps what is no whole request.
+    fn parse(&mut self, start: usize, batch: &mut Batch, server: &Server) {
+        let input = Span::new(start, batch.input.len() - start);
+        let Parsed { consumed, next } = self.session.parse(batch, input, server);
+        let rest = start + consumed..input.end();
+        match next {
+            Next::Read { missing } => {
+                self.input.extend_from_slice(&batch.input.filled()[rest]);
+                self.inbound = Inbound::Request { missing };
+            }
+            Next::Skip { bytes } => self.inbound = Inbound::Skip { bytes },
+            Next::Close => self.phase = Phase::Closing,
+            Next::ReadLarge {
+                head_bytes,
+                value_bytes,
+            } => {
+                let head = Span::new(rest.start, head_bytes);
+                self.begin_large(head, value_bytes, rest.end, batch, server);
+            }
+        }
+    }
+
+    /// Begins to receive a large value, the first bytes of which may stand behind its head, up to `end`.
+    fn begin_large(
+        &mut self,
+        head: Span,
+        value_bytes: usize,
+        end: usize,
+        batch: &mut Batch,
+        server: &Server,
+    ) {
+        let there = (end - head.end()).min(value_bytes);
+        let place = server.receiving.enter(value_bytes);
+        let block = place.and_then(|place| Some((Block::new(value_bytes, &server.meter).ok()?, place)));
+        let Some((mut block, place)) = block else {
+            self.session.refuse_large(batch, head, server);
+            return self.keep_behind_value(head.end() + there, end, value_bytes - there, batch);
+        };
+        block.extend(&batch.input.filled()[head.end()..head.end() + there]);
+        if block.missing() > 0 {
+            let head = batch.input.filled()[head.range()].to_vec();
+            self.inbound = Inbound::Large(Box::new(Large {
+                head,
+                block,
+                _place: place,
+            }));
+            return;
+        }
+        let large = batch.push_large(block.freeze());
+        self.session.finish_large(batch, head, large, server);
+        self.keep_behind_value(head.end() + there, end, 0, batch);
+    }
+
+    /// Behind a value either some of it is still to be skipped, or requests may follow.
+    fn keep_behind_value(&mut self, from: usize, end: usize, skip: usize, batch: &Batch) {
+        if skip > 0 {
+            self.inbound = Inbound::Skip { bytes: skip };
+        } else if from < end {
+            self.input.extend_from_slice(&batch.input.filled()[from..end]);
+            self.inbound = Inbound::Unparsed;
+        }
+    }
+
+    fn read_large(
+        &mut self,
+        mut large: Box<Large>,
+        batch: &mut Batch,
+        server: &Server,
+        traffic: &mut Traffic,
+    ) -> io::Result<()> {
+        let read = self.receive(large.block.room(LARGE_READ_BYTES_PER_TURN), traffic)?;
+        large.block.commit(read);
+        if large.block.missing() > 0 {
+            self.inbound = Inbound::Large(large);
+            return Ok(());
+        }
+        let head = Span::new(batch.input.len(), large.head.len());
+        batch.input.extend(&large.head);
+        let value = batch.push_large(large.block.freeze());
+        self.session.finish_large(batch, head, value, server);
+        Ok(())
+    }
+
+    /// The room that is read into is the batch's, and is not committed: the bytes are forgotten.
+    fn skip(&mut self, bytes: usize, batch: &mut Batch, traffic: &mut Traffic) -> io::Result<()> {
+        let room = batch.input.room(bytes.min(READ_BYTES_PER_TURN));
+        let skipped = self.receive(room, traffic)?;
+        self.inbound = match bytes - skipped {
+            0 => Inbound::Request { missing: 1 },
+            bytes => Inbound::Skip { bytes },
+        };
+        Ok(())
+    }
+
+    fn linger(&mut self, bytes: usize, batch: &mut Batch, traffic: &mut Traffic) -> io::Result<()> {
+        let room = batch.input.room(bytes.min(READ_BYTES_PER_TURN));
+        let forgotten = self.receive(room, traffic)?;
+        self.phase = match (self.phase, bytes - forgotten) {
+            (Phase::Lingering { .. }, bytes @ 1..) => Phase::Lingering { bytes },
+            _ => Phase::Closed,
+        };
+        Ok(())
+    }
+
+    /// Reads once. A read that gives less than it could was the last for now: the next bytes come with an event. At
+    /// the end of the stream the connection closes, as soon as it has answered.
+    fn receive(&mut self, room: &mut [u8], traffic: &mut Traffic) -> io::Result<usize> {
+        match self.socket.read(room) {
+            Ok(0) if !room.is_empty() => {
+                self.readable = false;
+                self.phase = Phase::Closed;
+                Ok(0)
+            }
+            Ok(read) => {
+                self.readable = read == room.len() || self.half_closed;
+                traffic.read += read as u64;
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes back requests that were not executed. Whatever their parsing led to is undone: they are parsed again.
+    fn put_back(&mut self, requests: &[u8]) {
+        self.input.clear();
+        self.input.extend_from_slice(requests);
+        self.inbound = Inbound::Unparsed;
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Open;
+        }
+    }
+
+    /// An idle connection holds no buffer.
+    fn forget_input(&mut self) {
+        self.input = Vec::new();
+    }
+}

@@ -1,0 +1,343 @@
+//! An I/O thread.
+//!
+//! One turn: poll; take the answers that have come back and write them; read the connections that have something,
+//! each up to its budget, all into one batch; send it. Whatever the number of connections and of requests, a turn is
+//! one poll, one message to the storage thread, and a read and a write for each connection that has work.
+//!
+//! The loop sleeps in its poll, and only there. Before it does, it says so on its bell and looks at its queues for
+//! the last time; see [`hop`](crate::hop).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Events, Poll, Token, Waker};
+
+use crate::hop::{Bell, Home, Storage};
+use crate::limits::{BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS};
+use crate::message::{Batch, ConnId};
+use crate::net::connection::{Connection, Traffic, Wish};
+use crate::net::slots::Slots;
+use crate::net::socket::Socket;
+use crate::server::Server;
+use crate::session::Output;
+use crate::stats::ServerCounters;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// A running I/O thread, as the listener holds it.
+#[derive(Debug)]
+pub struct Handle {
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+    join: JoinHandle<()>,
+}
+
+/// What the listener tells an event loop.
+#[derive(Debug)]
+enum Order {
+    /// To serve a connection.
+    Serve(Socket),
+    /// To answer what has been asked for, and to end.
+    Drain,
+}
+
+impl Handle {
+    /// Hands over a connection.
+    pub fn serve(&self, socket: Socket) {
+        self.order(Order::Serve(socket));
+    }
+
+    /// Asks it to answer what has been asked for, and to end.
+    pub fn drain(&self) {
+        self.order(Order::Drain);
+    }
+
+    /// Waits for its end.
+    pub fn join(self) {
+        if self.join.join().is_err() {
+            log::error!("an I/O thread panicked");
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // A loop that has ended serves nobody; the socket is closed with the order.
+        if self.orders.send(order).is_ok() {
+            self.bell.ring_if_asleep();
+        }
+    }
+}
+
+/// Starts an I/O thread.
+///
+/// # Errors
+/// Where the system gives no poll, no waker or no thread.
+pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    let bell = Arc::new(Bell::new(move || {
+        // Writing to an eventfd fails only where its counter is full, and then it wakes all the same.
+        let _ = waker.wake();
+    }));
+    let (orders, inbox) = crossbeam_channel::unbounded();
+    let (home, answers) = crossbeam_channel::bounded(BATCHES_PER_LOOP);
+    let home = Arc::new(Home::new(home, Arc::clone(&bell)));
+    let event_loop = EventLoop {
+        poll,
+        bell: Arc::clone(&bell),
+        orders: inbox,
+        answers,
+        storage,
+        server,
+        connections: Slots::default(),
+        ready: VecDeque::new(),
+        lingering: VecDeque::new(),
+        spare: (0..BATCHES_PER_LOOP)
+            .map(|_| Box::new(Batch::new(Arc::clone(&home))))
+            .collect(),
+        output: Output::default(),
+        traffic: Traffic::default(),
+        drain_until: None,
+    };
+    let join = thread::Builder::new()
+        .name(format!("io-{number}"))
+        .spawn(|| event_loop.run())?;
+    Ok(Handle { orders, bell, join })
+}
+
+struct EventLoop {
+    poll: Poll,
+    bell: Arc<Bell>,
+    orders: Receiver<Order>,
+    answers: Receiver<Box<Batch>>,
+    storage: Storage,
+    server: Arc<Server>,
+    connections: Slots<Connection>,
+    /// Connections that want a turn. Each stands here once at most.
+    ready: VecDeque<ConnId>,
+    /// Connections that say goodbye, by the time they have for it.
+    lingering: VecDeque<(Instant, ConnId)>,
+    /// Batches that are not on their way.
+    spare: Vec<Box<Batch>>,
+    output: Output,
+    traffic: Traffic,
+    drain_until: Option<Instant>,
+}
+
+impl EventLoop {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        while !self.is_drained() {
+            if let Err(error) = self.poll(&mut events) {
+                log::error!("poll failed: {error}");
+                return;
+            }
+            self.take_events(&events);
+            self.take_orders();
+            self.take_answers();
+            self.read_ready();
+            self.end_lingering();
+            self.count_traffic();
+        }
+    }
+
+    /// Sleeps until there is something to do, if there is nothing.
+    fn poll(&mut self, events: &mut Events) -> io::Result<()> {
+        let mut polled = Ok(());
+        events.clear();
+        if !self.ready.is_empty() && !self.spare.is_empty() {
+            polled = self.poll.poll(events, Some(Duration::ZERO));
+        } else {
+            let timeout = self
+                .next_deadline()
+                .map(|next| next.saturating_duration_since(Instant::now()));
+            let Self {
+                poll,
+                bell,
+                orders,
+                answers,
+                ..
+            } = self;
+            bell.sleep_unless(
+                || !orders.is_empty() || !answers.is_empty(),
+                || polled = poll.poll(events, timeout),
+            );
+        }
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let lingering = self.lingering.front().map(|(until, _)| *until);
+        lingering.into_iter().chain(self.drain_until).min()
+    }
+
+    fn take_events(&mut self, events: &Events) {
+        for event in events {
+            if event.token() == WAKER {
+                continue;
+            }
+            let id = ConnId::of_token(event.token());
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            if event.is_readable() || event.is_error() {
+                connection.set_readable();
+            }
+            if event.is_read_closed() {
+                connection.set_half_closed();
+            }
+            if event.is_writable() {
+                connection.flush(&mut self.traffic);
+            }
+            self.grant(id);
+        }
+    }
+
+    fn take_orders(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Serve(socket) => self.serve(socket),
+                Order::Drain => self.drain(),
+            }
+        }
+    }
+
+    fn serve(&mut self, socket: Socket) {
+        let id = self.connections.insert(Connection::new(socket));
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if let Err(error) = connection.socket().register(self.poll.registry(), id.to_token()) {
+            log::error!("a connection cannot be polled: {error}");
+            self.remove(id);
+        }
+    }
+
+    /// Every connection has one more look at what it was sent before the drain.
+    fn drain(&mut self) {
+        self.drain_until = Some(Instant::now() + Duration::from_millis(DRAIN_MS));
+        for id in self.connections.ids() {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.set_readable();
+            }
+            self.grant(id);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drain_until
+            .is_some_and(|until| self.connections.is_empty() || Instant::now() >= until)
+    }
+
+    fn take_answers(&mut self) {
+        while let Ok(mut batch) = self.answers.try_recv() {
+            for run in &batch.runs {
+                if let Some(connection) = self.connections.get_mut(run.conn) {
+                    connection.take_answers(run, &batch, &self.server, &mut self.output, &mut self.traffic);
+                }
+            }
+            for run in &batch.runs {
+                self.grant(run.conn);
+            }
+            batch.recycle();
+            self.spare.push(batch);
+        }
+    }
+
+    /// Gives each connection that stands in the queue one turn, as far as one batch goes.
+    fn read_ready(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        let Some(mut batch) = self.spare.pop() else { return };
+        for _ in 0..self.ready.len() {
+            if batch.input.len() >= INPUT_BYTES_PER_BATCH {
+                break;
+            }
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            connection.dequeue();
+            if connection.wants_turn() {
+                connection.take_turn(id, &mut batch, &self.server, &mut self.traffic);
+            }
+            self.grant(id);
+        }
+        if batch.runs.is_empty() {
+            batch.recycle();
+            self.spare.push(batch);
+        } else {
+            self.storage.send(batch);
+        }
+    }
+
+    /// Does for a connection what it needs next.
+    fn grant(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match connection.wish() {
+            Wish::Turn => {
+                if !connection.enqueue() {
+                    self.ready.push_back(id);
+                }
+            }
+            Wish::Linger => {
+                self.lingering
+                    .push_back((Instant::now() + Duration::from_millis(LINGER_MS), id));
+                self.grant(id);
+            }
+            Wish::Close => self.remove(id),
+            Wish::Wait if self.drain_until.is_some() && connection.is_idle() => self.remove(id),
+            Wish::Wait => {}
+        }
+    }
+
+    fn end_lingering(&mut self) {
+        if self.lingering.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some((_, id)) = self.lingering.pop_front_if(|(until, _)| *until <= now) {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: ConnId) {
+        let Some(mut connection) = self.connections.remove(id) else {
+            return;
+        };
+        // Closing the socket ends its reports in any case.
+        let _ = connection.socket().deregister(self.poll.registry());
+        self.server
+            .counters
+            .curr_connections
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn count_traffic(&mut self) {
+        let Traffic {
+            read,
+            written,
+            yields,
+        } = std::mem::take(&mut self.traffic);
+        let counters = &self.server.counters;
+        for (counter, count) in [
+            (&counters.bytes_read, read),
+            (&counters.bytes_written, written),
+            (&counters.conn_yields, yields),
+        ] {
+            if count > 0 {
+                ServerCounters::add(counter, count);
+            }
+        }
+    }
+}

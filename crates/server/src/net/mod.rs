@@ -1,0 +1,17 @@
+//! The event loops: sockets, and nothing but sockets. Only here is mio.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`listener`] | the main thread: accepts, and waits for signals |
+//! | [`event_loop`] | an I/O thread: polls, reads, sends batches, writes answers |
+//! | [`connection`] | one connection: what has been read, what is to be written |
+//! | [`outbox`] | answers that the socket did not take at once |
+//! | [`slots`] | connections by number, safe against late answers |
+//! | [`socket`] | a TCP or a Unix stream |
+
+pub mod connection;
+pub mod event_loop;
+pub mod listener;
+pub mod outbox;
+pub mod slots;
+pub mod socket;

@@ -1,0 +1,112 @@
+//! What all threads of one server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use foldhash::quality::FixedState;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::message::KeyHash;
+use crate::stats::ServerCounters;
+use crate::storage::block::Meter;
+
+/// Configuration, clock, and what is counted across threads.
+#[derive(Debug)]
+pub struct Server {
+    /// What the operator asked for.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// What the event loops count.
+    pub counters: ServerCounters,
+    /// Bytes of large values.
+    pub meter: Arc<Meter>,
+    /// Bytes of large values that are being received.
+    pub receiving: Arc<Receiving>,
+    hasher: FixedState,
+}
+
+impl Server {
+    /// A server whose keys are hashed with `seed`. The seed must be secret: who knows it can make keys collide.
+    #[must_use]
+    pub fn new(config: Config, clock: Clock, seed: u64) -> Self {
+        Self {
+            receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
+            config,
+            clock,
+            counters: ServerCounters::default(),
+            meter: Arc::default(),
+            hasher: FixedState::with_seed(seed),
+        }
+    }
+
+    /// The hash of a key.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        use std::hash::{BuildHasher, Hasher};
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        KeyHash((hasher.finish() >> 32) as u32)
+    }
+}
+
+/// Bounds the bytes of large values that are being received at the same time, so that clients which begin large
+/// values and never end them cannot push everything else out.
+#[derive(Debug)]
+pub struct Receiving {
+    bytes: AtomicUsize,
+    limit: usize,
+}
+
+/// A value's place among those that are being received. It is given back on drop.
+#[derive(Debug)]
+pub struct Place {
+    receiving: Arc<Receiving>,
+    bytes: usize,
+}
+
+impl Receiving {
+    /// At most `limit` bytes at a time.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    /// A place for a value of `bytes`, `None` where there is no room.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, bytes: usize) -> Option<Place> {
+        let place = Place {
+            receiving: Arc::clone(self),
+            bytes,
+        };
+        let entered = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (entered <= self.limit).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.receiving.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_received_at_a_time_than_the_limit() {
+        let receiving = Arc::new(Receiving::new(100));
+        let first = receiving.enter(60).unwrap();
+        assert!(receiving.enter(41).is_none());
+        let second = receiving.enter(40).unwrap();
+        drop(first);
+        assert!(receiving.enter(60).is_some());
+        drop(second);
+    }
+}

@@ -1,0 +1,405 @@
+//! Statistics: what is counted, and the names under which exporters and health checks read it.
+//!
+//! The storage thread counts what happens to items in plain integers, the event loops what happens to connections in
+//! shared atomics. Both meet here, when somebody asks. The names are memcached's. Where memcached speaks of slabs,
+//! the log is told as one class with chunks of 8 bytes, the unit in which it hands out room.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+use crate::server::Server;
+use crate::storage::record::RECORD_ALIGN;
+
+/// A group of statistics, as `stats GROUP` asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Without a name.
+    General,
+    /// `settings`.
+    Settings,
+    /// `items`.
+    Items,
+    /// `slabs`.
+    Slabs,
+    /// `sizes`.
+    Sizes,
+    /// `reset`: sets the counters to zero.
+    Reset,
+    /// `detail on`.
+    DetailOn,
+    /// `detail off`.
+    DetailOff,
+    /// `detail dump`.
+    DetailDump,
+}
+
+impl Group {
+    /// The group of this name, empty for the general one; `None` where there is none.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"" => Self::General,
+            b"settings" => Self::Settings,
+            b"items" => Self::Items,
+            b"slabs" => Self::Slabs,
+            b"sizes" => Self::Sizes,
+            b"reset" => Self::Reset,
+            b"detail on" => Self::DetailOn,
+            b"detail off" => Self::DetailOff,
+            b"detail dump" => Self::DetailDump,
+            _ => return None,
+        })
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What the storage thread counts.
+        #[derive(Debug, Clone, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Seconds between the writing of the item that was evicted last and its eviction.
+            pub evicted_age: u32,
+        }
+
+        impl Counters {
+            /// Those that are told under their own name, in memcached's order.
+            fn lines(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            /// `stats reset`: everything counts from zero again.
+            pub fn reset(&mut self) {
+                *self = Self::default();
+            }
+        }
+    };
+}
+
+counters! {
+    /// Reads.
+    cmd_get,
+    /// Stores of any kind.
+    cmd_set,
+    /// Flushes.
+    cmd_flush,
+    /// Touches, with and without reading.
+    cmd_touch,
+    /// Meta commands.
+    cmd_meta,
+    /// Reads that found an item.
+    get_hits,
+    /// Reads that found none.
+    get_misses,
+    /// Reads and touches that found one which had expired.
+    get_expired,
+    /// Reads and touches that found one which had been flushed.
+    get_flushed,
+    /// Deletions of nothing.
+    delete_misses,
+    /// Deletions.
+    delete_hits,
+    /// Increments of nothing.
+    incr_misses,
+    /// Increments.
+    incr_hits,
+    /// Decrements of nothing.
+    decr_misses,
+    /// Decrements.
+    decr_hits,
+    /// Compare-and-swaps of nothing.
+    cas_misses,
+    /// Compare-and-swaps.
+    cas_hits,
+    /// Compare-and-swaps that met another version.
+    cas_badval,
+    /// Touches that found an item.
+    touch_hits,
+    /// Touches that found none.
+    touch_misses,
+    /// Values refused for their length.
+    store_too_large,
+    /// Values refused for want of memory.
+    store_no_memory,
+    /// Items stored since the start.
+    total_items,
+    /// Items that expired or were flushed before anyone read them.
+    expired_unfetched,
+    /// Items that were evicted before anyone read them.
+    evicted_unfetched,
+    /// Items evicted.
+    evictions,
+    /// Items taken out because they had expired or had been flushed.
+    reclaimed,
+}
+
+/// What the storage thread answers.
+#[derive(Debug)]
+pub enum StorageStats {
+    /// Nothing but that it is done.
+    Nothing,
+    /// Figures for `stats`, `stats items`, `stats slabs`.
+    Figures(Box<StorageFigures>),
+    /// Items by size, `None` where that is not counted.
+    Sizes(Option<Vec<(usize, u64)>>),
+    /// The text of `stats detail dump`.
+    Detail(String),
+    /// What can change while the server runs.
+    Settings {
+        /// Whether prefixes are counted.
+        detail_enabled: bool,
+    },
+}
+
+/// The state of the storage.
+#[derive(Debug, Clone)]
+pub struct StorageFigures {
+    /// What was counted.
+    pub counters: Counters,
+    /// Items there are.
+    pub item_count: usize,
+    /// Bytes of their records and large values.
+    pub item_bytes: usize,
+    /// Bytes of the index.
+    pub index_bytes: usize,
+    /// Entries that fit into the index as it is.
+    pub index_capacity: usize,
+    /// Large values.
+    pub block_count: usize,
+    /// Bytes of their mappings, those on their way in and out included.
+    pub block_bytes: usize,
+    /// Bytes of a segment.
+    pub segment_bytes: usize,
+    /// Segments in memory.
+    pub resident_segments: usize,
+    /// Segments that hold items.
+    pub used_segments: usize,
+    /// Bytes of live records.
+    pub live_bytes: usize,
+    /// Seconds since the oldest segment was opened.
+    pub oldest_age: u32,
+}
+
+/// What the event loops count, for all of the server.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// Connections now.
+    pub curr_connections: AtomicU64,
+    /// Connections since the start.
+    pub total_connections: AtomicU64,
+    /// Connections refused because there were too many.
+    pub rejected_connections: AtomicU64,
+    /// Times that no connection could be accepted.
+    pub listen_disabled_num: AtomicU64,
+    /// Bytes from clients.
+    pub bytes_read: AtomicU64,
+    /// Bytes to clients.
+    pub bytes_written: AtomicU64,
+    /// Times that a connection had more to read than one turn allows.
+    pub conn_yields: AtomicU64,
+}
+
+impl ServerCounters {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// `stats reset`: what is a sum begins again; what is a state stays.
+    pub fn reset(&self) {
+        for counter in [
+            &self.total_connections,
+            &self.rejected_connections,
+            &self.listen_disabled_num,
+            &self.bytes_read,
+            &self.bytes_written,
+            &self.conn_yields,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One statistic: its name and its value.
+pub type Line = (String, String);
+
+/// The statistics that answer a request for `group`, after the storage thread has done its part of it.
+#[must_use]
+pub fn answer(group: Group, stats: &StorageStats, server: &Server) -> Vec<Line> {
+    if group == Group::Reset {
+        server.counters.reset();
+    }
+    match stats {
+        StorageStats::Nothing => Vec::new(),
+        StorageStats::Figures(figures) => match group {
+            Group::Items => items(figures),
+            Group::Slabs => slabs(figures),
+            _ => general(figures, server),
+        },
+        StorageStats::Sizes(sizes) => self::sizes(sizes.as_deref()),
+        StorageStats::Detail(dump) => vec![line("detailed", dump)],
+        StorageStats::Settings { detail_enabled } => settings(server, *detail_enabled),
+    }
+}
+
+fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
+    let counters = &server.counters;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (user, system) = cpu_times();
+    let mut lines = vec![
+        line("pid", std::process::id()),
+        line("uptime", server.clock.uptime()),
+        line("time", server.clock.now()),
+        line("version", crate::VERSION),
+        line("pointer_size", usize::BITS),
+        line("rusage_user", user),
+        line("rusage_system", system),
+        line("max_connections", server.config.connections_max),
+        line("curr_connections", count(&counters.curr_connections)),
+        line("total_connections", count(&counters.total_connections)),
+        line("rejected_connections", count(&counters.rejected_connections)),
+        line("connection_structures", count(&counters.curr_connections)),
+    ];
+    lines.extend(
+        figures
+            .counters
+            .lines()
+            .into_iter()
+            .map(|(name, value)| line(name, value)),
+    );
+    lines.extend([
+        line("auth_cmds", 0),
+        line("auth_errors", 0),
+        line("idle_kicks", 0),
+        line("bytes_read", count(&counters.bytes_read)),
+        line("bytes_written", count(&counters.bytes_written)),
+        line("limit_maxbytes", server.config.memory_bytes_max),
+        line("accepting_conns", 1),
+        line("listen_disabled_num", count(&counters.listen_disabled_num)),
+        line("threads", server.config.threads),
+        line("conn_yields", count(&counters.conn_yields)),
+        line("hash_power_level", figures.index_capacity.max(1).ilog2()),
+        line("hash_bytes", figures.index_bytes),
+        line("hash_is_expanding", 0),
+        line("bytes", figures.item_bytes),
+        line("curr_items", figures.item_count),
+    ]);
+    lines
+}
+
+fn items(figures: &StorageFigures) -> Vec<Line> {
+    if figures.item_count == 0 {
+        return Vec::new();
+    }
+    let counters = &figures.counters;
+    let item = |name, value| line(format!("items:1:{name}"), value);
+    vec![
+        item("number", figures.item_count as u64),
+        item("age", u64::from(figures.oldest_age)),
+        item("mem_requested", figures.item_bytes as u64),
+        item("evicted", counters.evictions),
+        item("evicted_time", u64::from(counters.evicted_age)),
+        item("outofmemory", counters.store_no_memory),
+        item("tailrepairs", 0),
+        item("reclaimed", counters.reclaimed),
+        item("expired_unfetched", counters.expired_unfetched),
+        item("evicted_unfetched", counters.evicted_unfetched),
+    ]
+}
+
+fn slabs(figures: &StorageFigures) -> Vec<Line> {
+    let counters = &figures.counters;
+    let chunks_per_page = figures.segment_bytes / RECORD_ALIGN;
+    let total_chunks = figures.resident_segments * chunks_per_page;
+    let used_chunks = figures.live_bytes / RECORD_ALIGN;
+    let mut lines = Vec::new();
+    if figures.resident_segments > 0 {
+        let class = |name, value: u64| line(format!("1:{name}"), value);
+        lines.extend([
+            class("chunk_size", RECORD_ALIGN as u64),
+            class("chunks_per_page", chunks_per_page as u64),
+            class("total_pages", figures.resident_segments as u64),
+            class("total_chunks", total_chunks as u64),
+            class("used_chunks", used_chunks as u64),
+            class("free_chunks", (total_chunks - used_chunks) as u64),
+            class("free_chunks_end", 0),
+            class("mem_requested", figures.live_bytes as u64),
+            class("used_pages", figures.used_segments as u64),
+            class("large_items", figures.block_count as u64),
+            class("large_bytes", figures.block_bytes as u64),
+            class("get_hits", counters.get_hits),
+            class("cmd_set", counters.cmd_set),
+            class("delete_hits", counters.delete_hits),
+            class("incr_hits", counters.incr_hits),
+            class("decr_hits", counters.decr_hits),
+            class("cas_hits", counters.cas_hits),
+            class("cas_badval", counters.cas_badval),
+            class("touch_hits", counters.touch_hits),
+        ]);
+    }
+    lines.push(line("active_slabs", u32::from(figures.resident_segments > 0)));
+    lines.push(line(
+        "total_malloced",
+        figures.resident_segments * figures.segment_bytes + figures.block_bytes,
+    ));
+    lines
+}
+
+fn sizes(sizes: Option<&[(usize, u64)]>) -> Vec<Line> {
+    match sizes {
+        None => vec![line("sizes_status", "disabled")],
+        Some(sizes) => sizes.iter().map(|(bytes, count)| line(bytes, count)).collect(),
+    }
+}
+
+fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
+    let config = &server.config;
+    let on = |on| if on { "on" } else { "off" };
+    let yes = |yes| if yes { "yes" } else { "no" };
+    vec![
+        line("maxbytes", config.memory_bytes_max),
+        line("maxconns", config.connections_max),
+        line("tcpport", config.tcp_port_told()),
+        line("udpport", 0),
+        line("inter", config.listen_told()),
+        line("verbosity", config.verbosity),
+        line("oldest", 0),
+        line("evictions", on(config.evictions())),
+        line("domain_socket", config.unix_socket_told()),
+        line("umask", format!("{:o}", config.unix_mask)),
+        line("shutdown_command", "no"),
+        line("chunk_size", RECORD_ALIGN),
+        line("num_threads", config.threads),
+        line("stat_key_prefix", char::from(config.prefix_delimiter)),
+        line("detail_enabled", yes(detail_enabled)),
+        line("reqs_per_event", config.requests_per_event),
+        line("cas_enabled", yes(config.cas_enabled())),
+        line("tcp_backlog", config.backlog),
+        line("binding_protocol", "binary"),
+        line("auth_enabled_sasl", "no"),
+        line("auth_enabled_ascii", "no"),
+        line("item_size_max", config.item_bytes_max),
+        line("maxconns_fast", "yes"),
+        line("flush_enabled", yes(config.flush_enabled())),
+        line("dump_enabled", "no"),
+        line("hash_algorithm", "foldhash"),
+        line("track_sizes", yes(config.track_sizes)),
+        line("idle_timeout", 0),
+        line("ssl_enabled", "no"),
+    ]
+}
+
+/// Seconds of CPU that the process has used, in user mode and in the system.
+fn cpu_times() -> (String, String) {
+    let seconds = |time: TimeVal| format!("{}.{:06}", time.tv_sec(), time.tv_usec());
+    match getrusage(UsageWho::RUSAGE_SELF) {
+        Ok(usage) => (seconds(usage.user_time()), seconds(usage.system_time())),
+        Err(_) => (String::from("0.000000"), String::from("0.000000")),
+    }
+}
+
+fn line(name: impl ToString, value: impl ToString) -> Line {
+    (name.to_string(), value.to_string())
+}

@@ -1,0 +1,102 @@
+//! The storage thread: everything that is stored, and the only thread that touches it.
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | [`engine`] | executes batches: which command does what to which item |
+//! | [`counter`] | decimal numbers in values |
+//! | [`record`] | an item as a packet, byte by byte |
+//! | [`log`] | segments of records: appending, ending, the order of age |
+//! | [`index`] | from a key's hash to its record |
+//! | [`block`] | large values in mappings of their own |
+//! | [`expiry`] | when items end, and what a flush ends |
+//! | [`detail`] | figures by key prefix |
+//!
+//! [`Engine::execute`] is pure: batch and time go in, answers come out, and no socket, clock or thread is near. The
+//! loop around it is [`run`]. It never parses, logs or waits for anything but its queue.
+
+pub mod block;
+pub mod counter;
+pub mod detail;
+pub mod engine;
+pub mod expiry;
+pub mod index;
+pub mod log;
+pub mod record;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+pub use engine::{Engine, EngineConfig};
+
+use crate::clock::Clock;
+use crate::hop::{Bell, Storage};
+use crate::message::Batch;
+
+/// The running storage thread.
+#[derive(Debug)]
+pub struct Thread {
+    storage: Storage,
+    bell: Arc<Bell>,
+    join: JoinHandle<()>,
+}
+
+/// Starts the storage thread.
+///
+/// # Errors
+/// Where the system gives no thread.
+pub fn spawn(engine: Engine, clock: Clock) -> std::io::Result<Thread> {
+    let (sender, inbox) = crossbeam_channel::unbounded();
+    let (tell_bell, told_bell) = crossbeam_channel::bounded::<Arc<Bell>>(1);
+    let join = thread::Builder::new().name("storage".into()).spawn(move || {
+        if let Ok(bell) = told_bell.recv() {
+            run(engine, &inbox, &bell, clock);
+        }
+    })?;
+    let sleeper = join.thread().clone();
+    let bell = Arc::new(Bell::new(move || sleeper.unpark()));
+    // The thread waits for exactly this message.
+    let _ = tell_bell.send(Arc::clone(&bell));
+    Ok(Thread {
+        storage: Storage::new(sender, Arc::clone(&bell)),
+        bell,
+        join,
+    })
+}
+
+impl Thread {
+    /// A way to it, for a front end.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        self.storage.clone()
+    }
+
+    /// Waits for its end, which comes when no front end is left.
+    pub fn join(self) {
+        drop(self.storage);
+        self.bell.ring_if_asleep();
+        if self.join.join().is_err() {
+            ::log::error!("the storage thread panicked");
+        }
+    }
+}
+
+/// Executes batches until no front end is left.
+fn run(mut engine: Engine, inbox: &Receiver<Box<Batch>>, bell: &Bell, clock: Clock) {
+    loop {
+        match inbox.try_recv() {
+            Ok(mut batch) => {
+                engine.execute(&mut batch, clock.now());
+                let home = Arc::clone(&batch.home);
+                home.answer(batch);
+            }
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {
+                if !engine.maintain(clock.now()) {
+                    bell.sleep_unless(|| !inbox.is_empty(), thread::park);
+                }
+            }
+        }
+    }
+}

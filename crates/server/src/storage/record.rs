@@ -1,0 +1,223 @@
+//! An item as it lies in the log: a SETQ packet, ready to be sent.
+//!
+//! ```text
+//!      0        1        2        3        4        5        6        7
+//!  0 | 0x80   | 0x11   | key length      | 8      | 0      | marks           |
+//!  8 | body length: 8 + key + value      | hash                              |
+//! 16 | CAS                                                                   |
+//! 24 | flags                             | expiration: Unix time, 0 for none |
+//! 32 | key, value, padding to 8                                              |
+//! ```
+//! The two fields of a SET that nobody reads, vbucket and opaque, hold what the engine needs: marks, and 32 bits of
+//! the key's hash. The answer to a GET is built from the header and the flags, and the value follows; a packet for a
+//! snapshot is the record with those two fields and the CAS cleared.
+//!
+//! A large value lies in a block of its own. Its record is marked [`LARGE`], says the value's real length, and holds
+//! the block's number in the value's place.
+
+use wire::{Cas, HEADER_BYTES};
+use zerocopy::byteorder::network_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::message::KeyHash;
+
+/// Bytes before the key.
+pub const RECORD_HEADER_BYTES: usize = 32;
+/// Records begin at multiples of this.
+pub const RECORD_ALIGN: usize = 8;
+/// Bytes in the place of a value that lies in a block.
+pub const BLOCK_NUMBER_BYTES: usize = 4;
+
+const EXTRAS_BYTES: usize = RECORD_HEADER_BYTES - HEADER_BYTES;
+
+/// The record is no item any more; its bytes are free space.
+pub const DEAD: u16 = 1 << 15;
+/// The item has been read.
+pub const FETCHED: u16 = 1 << 14;
+/// The value lies in a block of its own.
+pub const LARGE: u16 = 1 << 13;
+
+/// What stands before the key.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Debug, Clone, Copy)]
+#[repr(C)]
+pub struct RecordHeader {
+    magic: u8,
+    opcode: wire::Opcode,
+    key_len: U16,
+    extras_len: u8,
+    data_type: u8,
+    marks: U16,
+    body_len: U32,
+    hash: U32,
+    cas: U64,
+    flags: U32,
+    expiration: U32,
+}
+
+const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER_BYTES);
+
+/// What an item is besides its key and its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// The version.
+    pub cas: Cas,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// The Unix time at which it ends, 0 for never.
+    pub expiration: u32,
+}
+
+impl RecordHeader {
+    /// The header of a new record.
+    #[must_use]
+    pub fn new(meta: &Meta, key_len: usize, value_len: usize, marks: u16) -> Self {
+        Self {
+            magic: wire::header::REQUEST_MAGIC,
+            opcode: wire::Opcode::SETQ,
+            key_len: (key_len as u16).into(),
+            extras_len: EXTRAS_BYTES as u8,
+            data_type: 0,
+            marks: marks.into(),
+            body_len: ((EXTRAS_BYTES + key_len + value_len) as u32).into(),
+            hash: meta.hash.0.into(),
+            cas: meta.cas.get().into(),
+            flags: meta.flags.into(),
+            expiration: meta.expiration.into(),
+        }
+    }
+
+    /// Bytes of the key.
+    #[must_use]
+    pub fn key_len(&self) -> usize {
+        self.key_len.get() as usize
+    }
+
+    /// Bytes of the value, wherever it lies.
+    #[must_use]
+    pub fn value_len(&self) -> usize {
+        self.body_len.get() as usize - EXTRAS_BYTES - self.key_len()
+    }
+
+    /// Bytes that the record takes in the log, padding included.
+    #[must_use]
+    pub fn record_bytes(&self) -> usize {
+        let value = if self.is(LARGE) {
+            BLOCK_NUMBER_BYTES
+        } else {
+            self.value_len()
+        };
+        record_bytes(self.key_len(), value)
+    }
+
+    /// Bytes of the whole item: the record, and the value where that lies in a block.
+    #[must_use]
+    pub fn item_bytes(&self) -> usize {
+        record_bytes(self.key_len(), self.value_len())
+    }
+
+    /// Whether all of `marks` are set.
+    #[must_use]
+    pub fn is(&self, marks: u16) -> bool {
+        self.marks.get() & marks == marks
+    }
+
+    /// Sets `marks`.
+    pub fn mark(&mut self, marks: u16) {
+        self.marks.set(self.marks.get() | marks);
+    }
+
+    /// Sets the expiration.
+    pub fn set_expiration(&mut self, expiration: u32) {
+        self.expiration.set(expiration);
+    }
+
+    /// Gives the item a new version.
+    pub fn set_cas(&mut self, cas: Cas) {
+        self.cas.set(cas.get());
+    }
+
+    /// The key's hash.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(self.hash.get())
+    }
+
+    /// The version. Every record has one, whether or not clients are told.
+    #[must_use]
+    pub fn cas(&self) -> u64 {
+        self.cas.get()
+    }
+
+    /// The client's 32 bits.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.flags.get()
+    }
+
+    /// The Unix time at which it ends, 0 for never.
+    #[must_use]
+    pub fn expiration(&self) -> u32 {
+        self.expiration.get()
+    }
+}
+
+/// Bytes that a record takes in the log, padding included.
+#[must_use]
+pub fn record_bytes(key_len: usize, value_len: usize) -> usize {
+    (RECORD_HEADER_BYTES + key_len + value_len).next_multiple_of(RECORD_ALIGN)
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{Command, Request, RequestHeader, Split, StoreMode, split};
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_a_setq_packet() {
+        let meta = Meta {
+            hash: KeyHash(0xdead_beef),
+            cas: Cas::from_wire(77).unwrap(),
+            flags: 5,
+            expiration: 1 << 30,
+        };
+        let header = RecordHeader::new(&meta, 3, 5, FETCHED);
+        let bytes = [header.as_bytes(), b"key", b"value"].concat();
+        let Ok(Split::Whole { packet, rest: [] }) = split::<RequestHeader>(&bytes, 100) else {
+            panic!("not whole")
+        };
+        let request = Request::parse(&packet).unwrap();
+        assert_eq!(request.opcode(), wire::Opcode::SETQ);
+        let Command::Store {
+            mode: StoreMode::Set,
+            key,
+            value,
+            flags,
+            expiration,
+            cas,
+        } = request.command
+        else {
+            panic!("no store")
+        };
+        assert_eq!((key.as_bytes(), value, flags), (&b"key"[..], &b"value"[..], 5));
+        assert_eq!(
+            (expiration, cas),
+            (wire::Expiration::At(1 << 30), Cas::from_wire(77))
+        );
+        assert_eq!((header.record_bytes(), header.value_len()), (40, 5));
+    }
+
+    #[test]
+    fn a_large_record_takes_the_room_of_a_block_number() {
+        let meta = Meta {
+            hash: KeyHash(0),
+            cas: Cas::from_wire(1).unwrap(),
+            flags: 0,
+            expiration: 0,
+        };
+        let header = RecordHeader::new(&meta, 3, 1 << 20, LARGE);
+        assert_eq!((header.record_bytes(), header.value_len()), (40, 1 << 20));
+    }
+}
