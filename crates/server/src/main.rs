@@ -82,7 +82,7 @@ fn serve(server: &Arc<Server>, listeners: listener::Listeners) -> Result<(), Str
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
         listener::write_port_file(path.as_ref(), &listeners.tcp_addresses())?;
     }
-    let served = listeners.run(server, &loops);
+    let listened = listeners.run(server, &loops);
     for event_loop in &loops {
         event_loop.drain();
     }
@@ -90,5 +90,5 @@ fn serve(server: &Arc<Server>, listeners: listener::Listeners) -> Result<(), Str
         event_loop.join();
     }
     storage.join();
-    served.map_err(|error| format!("listening: {error}"))
+    listened.map_err(|error| format!("listening: {error}"))
 }

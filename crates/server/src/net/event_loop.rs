@@ -122,6 +122,7 @@ struct EventLoop {
     /// Connections that say goodbye, by the time they have for it.
     lingering: VecDeque<(Instant, ConnId)>,
     /// Batches that are not on their way.
+    #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
     output: Output,
     traffic: Traffic,

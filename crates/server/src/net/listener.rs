@@ -158,7 +158,7 @@ fn accept_some(socket: &Listening, server: &Server, loops: &[Handle], turn: &mut
             Ok(stream) => admit(stream, server, loops, turn),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) if is_peers_fault(&error) => {
-                log::debug!("a connection was gone before it was accepted: {error}")
+                log::debug!("a connection was gone before it was accepted: {error}");
             }
             Err(error) => {
                 // No file descriptors, or no memory: the connection waits in the backlog until some are given back.

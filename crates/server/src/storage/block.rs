@@ -141,6 +141,9 @@ impl Blocks {
     }
 
     /// A stored block.
+    ///
+    /// # Panics
+    /// Where no block has this number.
     #[must_use]
     pub fn get(&self, number: u32) -> &Bytes {
         self.values[number as usize]
@@ -149,6 +152,9 @@ impl Blocks {
     }
 
     /// Lets go of a block. Answers under way keep it.
+    ///
+    /// # Panics
+    /// Where no block has this number.
     pub fn remove(&mut self, number: u32) {
         assert!(
             self.values[number as usize].take().is_some(),

@@ -265,6 +265,9 @@ impl Log {
     }
 
     /// The record at `at`.
+    ///
+    /// # Panics
+    /// Where the log has no record there, as for every address that the index does not hold.
     #[must_use]
     pub fn record(&self, at: Address) -> Record<'_> {
         let (header, behind) = header_at(&self.memory, at.bytes());
@@ -294,6 +297,9 @@ impl Log {
     }
 
     /// The header of the record at `at`, to be changed.
+    ///
+    /// # Panics
+    /// Where the log has no record there.
     pub fn header_mut(&mut self, at: Address) -> &mut RecordHeader {
         let (header, _) =
             RecordHeader::mut_from_prefix(&mut self.memory[at.bytes()..]).expect("a record has a header");
@@ -309,6 +315,9 @@ impl Log {
     }
 
     /// Ends a record. A segment in which nothing lives any more is free.
+    ///
+    /// # Panics
+    /// Where the record has ended before.
     pub fn end(&mut self, at: Address) {
         let header = self.header_mut(at);
         assert!(!header.is(DEAD), "a record ends once");
