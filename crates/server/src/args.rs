@@ -7,19 +7,23 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+const AFTER_HELP: &str = "\
+Environment:
+  MEMCACHED_PORT_FILENAME  A file that is written when the server listens: a line for each
+                           TCP address, such as `TCP INET: 11211`
+  RUST_LOG                 What to log, such as `memwire::net=trace`; wins over -v
+
+Signals:
+  SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0";
+
 /// A memcached server that stores what it sends.
 ///
 /// Options are memcached's. One that has no meaning here is accepted, and a warning says so.
 #[derive(Debug, Clone, Parser)]
-#[command(
-    name = "memwire",
-    version,
-    about,
-    disable_version_flag = true,
-    args_override_self = true
-)]
+#[command(name = "memwire", version, about, after_help = AFTER_HELP)]
+#[command(disable_version_flag = true, args_override_self = true)]
 pub struct Args {
-    /// TCP port; 0 or -1 for any free one (see `MEMCACHED_PORT_FILENAME` below).
+    /// TCP port; 0 or -1 for any free one.
     #[arg(
         short,
         long,

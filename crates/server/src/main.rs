@@ -18,7 +18,10 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
     if args.license {
         print!("{}", include_str!("../../../LICENSE"));
         return ExitCode::SUCCESS;
@@ -31,6 +34,17 @@ fn main() -> ExitCode {
     match run(resolved) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SYSTEM, &error),
+    }
+}
+
+/// What clap has to say: help and version are no failures.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Where it cannot be printed, nobody is there to read it.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

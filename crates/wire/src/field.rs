@@ -23,6 +23,8 @@ pub enum KeyError {
 }
 
 impl<'a> Key<'a> {
+    /// These bytes as a key.
+    ///
     /// # Errors
     /// Where `bytes` is empty or longer than [`KEY_BYTES_MAX`].
     pub const fn new(bytes: &'a [u8]) -> Result<Self, KeyError> {

@@ -4,8 +4,6 @@
 //! header as soon as that is there, so a receiver can refuse a packet, or find a place for its value, before the
 //! body arrives. Whatever the split, the packets are the same, and a packet takes exactly 24 + body length bytes.
 
-use zerocopy::FromBytes;
-
 use crate::{HEADER_BYTES, Header, Reject};
 
 /// The longest body that memcached reads: 1 GiB.
@@ -164,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{RequestHeader, ResponseHeader};
+    use crate::{RequestHeader, ResponseHeader, request, response};
 
     const SET: &[u8] = b"\x80\x01\x00\x01\x08\x00\x00\x00\x00\x00\x00\x0b\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0kvv";
 
@@ -259,5 +257,89 @@ mod tests {
                 prop_assert_eq!(packet.value.len(), packet.value_len());
             }
         }
+
+        #[test]
+        fn requests_cut_up_at_random_points_give_the_same_packets(
+            samples in proptest::collection::vec(request::tests::samples(), 0..6),
+            behind in any::<[u8; 2]>(),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut stream = Vec::new();
+            for sample in &samples {
+                sample.request().append_to(&mut stream);
+            }
+            assert_same_however_cut::<RequestHeader>(stream, samples.len(), &behind, &cuts);
+        }
+
+        #[test]
+        fn responses_cut_up_at_random_points_give_the_same_packets(
+            samples in proptest::collection::vec(response::tests::samples(), 0..6),
+            behind in any::<[u8; 2]>(),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut stream = Vec::new();
+            for sample in &samples {
+                sample.response().append_to(&mut stream);
+            }
+            assert_same_however_cut::<ResponseHeader>(stream, samples.len(), &behind, &cuts);
+        }
+    }
+
+    fn assert_same_however_cut<H: Header>(
+        mut stream: Vec<u8>,
+        packet_count: usize,
+        behind: &[u8],
+        cuts: &[prop::sample::Index],
+    ) {
+        assert_eq!(receive::<H>([&stream[..]]).packets.len(), packet_count);
+        stream.extend_from_slice(behind);
+        assert_eq!(receive::<H>(pieces(&stream, cuts)), receive::<H>([&stream[..]]));
+    }
+
+    /// What a receiver made of a stream: header, extras, key and value of each packet, and how it ended.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Received {
+        packets: Vec<[Vec<u8>; 4]>,
+        left: Vec<u8>,
+        reject: Option<Reject>,
+    }
+
+    fn receive<'a, H: Header>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Received {
+        let mut received = Received {
+            packets: Vec::new(),
+            left: Vec::new(),
+            reject: None,
+        };
+        for piece in pieces {
+            received.left.extend_from_slice(piece);
+            while received.reject.is_none() {
+                let rest_len = match split::<H>(&received.left, FRAME_BODY_BYTES_MAX) {
+                    Ok(Split::Whole { packet, rest }) => {
+                        let parts = [packet.header.as_bytes(), packet.extras, packet.key, packet.value];
+                        received.packets.push(parts.map(<[u8]>::to_vec));
+                        rest.len()
+                    }
+                    Ok(_) => break,
+                    Err(reject) => {
+                        received.reject = Some(reject);
+                        break;
+                    }
+                };
+                let consumed = received.left.len() - rest_len;
+                received.left.drain(..consumed);
+            }
+        }
+        received
+    }
+
+    fn pieces<'a>(stream: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+        ends.push(stream.len());
+        ends.sort_unstable();
+        let starts = core::iter::once(0).chain(ends.iter().copied());
+        starts
+            .zip(&ends)
+            .map(|(start, &end)| &stream[start..end])
+            .collect()
     }
 }

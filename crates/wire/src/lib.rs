@@ -7,9 +7,10 @@
 //! | --- | --- |
 //! | [`header`] | the two 24-byte headers as `#[repr(C)]` views |
 //! | [`opcode`], [`status`] | the numbers on the wire, and their names |
+//! | [`field`] | keys, versions and expirations, as types that cannot hold an illegal one |
 //! | [`shape`] | which lengths are legal for which opcode: one table |
 //! | [`frame`] | a byte stream into packets, incrementally |
-//! | [`request`], [`response`] | typed packets, parsed and encoded |
+//! | [`request`], [`response`] | typed packets, parsed, encoded and printed |
 //! | [`reject`] | what to answer to a malformed request, and whether to close |
 //!
 //! # What never happens
@@ -53,6 +54,10 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod display;
 pub mod field;

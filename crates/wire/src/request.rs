@@ -1,7 +1,14 @@
 //! Requests, typed.
 //!
 //! Quiet is a property of a request, not a second set of commands; a magic number that stands for 'none' is an
-//! `Option` or a variant. [`Request::parse`] and [`Request::encode_into`] are each other's inverse.
+//! `Option` or a variant.
+//!
+//! [`Request::parse`] and [`Request::encode_into`] are each other's inverse but for what no server looks at, which is
+//! 0 when it is sent on: the reserved fields, the CAS of a command that has none here, the initial value of a counter
+//! that creates nothing.
+
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
 
 use zerocopy::byteorder::network_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -185,13 +192,39 @@ pub enum OnMiss {
     Create {
         /// The value to begin with.
         initial: u64,
-        /// When the item ends.
+        /// When the item ends. The time 0xffffffff cannot be said here, and is sent as the second before it.
         expiration: Expiration,
     },
 }
 
 /// The expiration by which a counter says that it creates nothing.
 const CREATE_NOTHING: u32 = u32::MAX;
+
+impl OnMiss {
+    /// From the fields `initial` and `expiration`.
+    #[inline]
+    const fn from_wire(initial: u64, expiration: u32) -> Self {
+        match expiration {
+            CREATE_NOTHING => Self::Fail,
+            seconds => Self::Create {
+                initial,
+                expiration: Expiration::from_wire(seconds),
+            },
+        }
+    }
+
+    /// Into the fields `initial` and `expiration`.
+    #[inline]
+    const fn to_wire(self) -> (u64, u32) {
+        match self {
+            Self::Fail => (0, CREATE_NOTHING),
+            Self::Create { initial, expiration } => match expiration.to_wire() {
+                CREATE_NOTHING => (initial, CREATE_NOTHING.saturating_sub(1)),
+                seconds => (initial, seconds),
+            },
+        }
+    }
+}
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -208,27 +241,30 @@ struct CountExtras {
     expiration: U32,
 }
 
-/// Bytes of the longest extras of any request.
+/// Bytes of the longest extras that have a fixed form.
 const EXTRAS_BYTES_MAX: usize = size_of::<CountExtras>();
 
 impl<'a> Request<'a> {
     /// What a packet asks for.
     ///
-    /// The lengths are checked by the header, the parts are taken as they are: a packet whose value lies elsewhere
-    /// can be parsed with an empty one in its place.
+    /// Extras and key must be there whole; the value is taken as it is, so a packet whose value lies elsewhere can be
+    /// parsed with an empty one in its place.
     ///
     /// # Errors
-    /// As [`shape::check`].
+    /// As [`shape::check`], and [`Reject::WrongShape`] where extras or key are not as long as the header says.
     #[inline]
     pub fn parse(packet: &Packet<'a, RequestHeader>) -> Result<Self, Reject> {
-        shape::check(packet.header)?;
-        let wrong_shape = Reject::WrongShape {
-            opcode: packet.header.opcode,
-        };
+        let header = packet.header;
+        shape::check(header)?;
+        let whole = packet.extras.len() == usize::from(header.extras_len)
+            && packet.key.len() == usize::from(header.key_len.get());
+        let command = whole.then(|| Command::of(packet)).flatten();
         Ok(Self {
-            opaque: packet.header.opaque.get(),
-            loudness: packet.header.opcode.loudness(),
-            command: Command::of(packet).ok_or(wrong_shape)?,
+            opaque: header.opaque.get(),
+            loudness: header.opcode.loudness(),
+            command: command.ok_or(Reject::WrongShape {
+                opcode: header.opcode,
+            })?,
         })
     }
 
@@ -246,25 +282,21 @@ impl<'a> Request<'a> {
     /// Bytes of the whole packet.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        let (key, value) = self.command.key_and_value();
-        self.head()
-            .len()
-            .saturating_add(key.len())
-            .saturating_add(value.len())
+        total_len(&self.parts(&self.head()))
     }
 
-    /// Header and extras: what stands before key and value.
+    /// Header and extras: what stands before key and value. Of a [`Command::Verbosity`] the header alone, since no
+    /// limit short of the protocol's own 255 bytes holds for its extras.
     ///
     /// A value longer than 4 GiB cannot be said in the header, which then says 4 GiB; no server takes either.
+    #[inline]
     #[must_use]
     pub fn head(&self) -> RequestHead {
         let (key, value) = self.command.key_and_value();
-        let mut head = RequestHead {
-            bytes: [0; HEADER_BYTES + EXTRAS_BYTES_MAX],
-            len: HEADER_BYTES,
-        };
-        head.push_extras(&self.command);
-        let extras_len = head.len.saturating_sub(HEADER_BYTES);
+        let loose_extras = self.command.loose_extras();
+        let mut extras = [0; EXTRAS_BYTES_MAX];
+        let packed_len = self.command.write_extras(&mut extras);
+        let extras_len = packed_len.saturating_add(loose_extras.len());
         let body_len = extras_len.saturating_add(key.len()).saturating_add(value.len());
         let header = RequestHeader {
             magic: REQUEST_MAGIC,
@@ -277,32 +309,38 @@ impl<'a> Request<'a> {
             opaque: self.opaque.into(),
             cas: Cas::to_wire(self.command.cas()).into(),
         };
-        // The head is longer than a header by its type, so this write does not fail.
-        let _ = header.write_to_prefix(&mut head.bytes);
-        head
+        RequestHead {
+            packed: PackedHead { header, extras },
+            len: HEADER_BYTES.saturating_add(packed_len),
+        }
     }
 
     /// Writes the packet to the front of `buffer` and says how long it is.
     ///
     /// # Errors
-    /// Where `buffer` is shorter than [`encoded_len`](Self::encoded_len); nothing useful is in it then.
+    /// Where `buffer` is shorter than [`encoded_len`](Self::encoded_len); nothing is written then.
     pub fn encode_into(&self, buffer: &mut [u8]) -> Result<usize, BufferTooShort> {
-        let (key, value) = self.command.key_and_value();
-        write_parts(buffer, &[self.head().as_bytes(), key, value])
+        write_parts(buffer, &self.parts(&self.head()))
     }
 
     /// Appends the packet to `buffer`.
     #[cfg(feature = "alloc")]
-    pub fn append_to(&self, buffer: &mut alloc::vec::Vec<u8>) {
+    pub fn append_to(&self, buffer: &mut Vec<u8>) {
+        for part in self.parts(&self.head()) {
+            buffer.extend_from_slice(part);
+        }
+    }
+
+    /// The packet, in the order of its bytes.
+    #[inline]
+    fn parts<'b>(&'b self, head: &'b RequestHead) -> [&'b [u8]; 4] {
         let (key, value) = self.command.key_and_value();
-        buffer.extend_from_slice(self.head().as_bytes());
-        buffer.extend_from_slice(key);
-        buffer.extend_from_slice(value);
+        [head.as_bytes(), self.command.loose_extras(), key, value]
     }
 }
 
 impl<'a> Command<'a> {
-    /// `None` where a part is shorter than the header says.
+    /// `None` where the parts are not those of the opcode.
     #[inline]
     fn of(packet: &Packet<'a, RequestHeader>) -> Option<Self> {
         let key = || Key::new(packet.key).ok();
@@ -390,18 +428,11 @@ impl<'a> Command<'a> {
     #[inline]
     fn count(direction: Direction, packet: &Packet<'a, RequestHeader>, cas: Option<Cas>) -> Option<Self> {
         let extras = CountExtras::ref_from_bytes(packet.extras).ok()?;
-        let on_miss = match extras.expiration.get() {
-            CREATE_NOTHING => OnMiss::Fail,
-            seconds => OnMiss::Create {
-                initial: extras.initial.get(),
-                expiration: Expiration::from_wire(seconds),
-            },
-        };
         Some(Self::Count {
             direction,
             key: Key::new(packet.key).ok()?,
             delta: extras.delta.get(),
-            on_miss,
+            on_miss: OnMiss::from_wire(extras.initial.get(), extras.expiration.get()),
             cas,
         })
     }
@@ -462,6 +493,44 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// Writes the extras to the front of `room` and says how long they are.
+    #[inline]
+    fn write_extras(&self, room: &mut [u8; EXTRAS_BYTES_MAX]) -> usize {
+        match *self {
+            Self::Store {
+                flags, expiration, ..
+            } => {
+                let (flags, expiration) = (flags.into(), expiration.to_wire().into());
+                write_to_front(&StoreExtras { flags, expiration }, room)
+            }
+            Self::Count { delta, on_miss, .. } => {
+                let (initial, expiration) = on_miss.to_wire();
+                let (delta, initial, expiration) = (delta.into(), initial.into(), expiration.into());
+                write_to_front(
+                    &CountExtras {
+                        delta,
+                        initial,
+                        expiration,
+                    },
+                    room,
+                )
+            }
+            Self::Touch { expiration, .. }
+            | Self::GetAndTouch { expiration, .. }
+            | Self::Flush { at: Some(expiration) } => write_to_front(&U32::new(expiration.to_wire()), room),
+            _ => 0,
+        }
+    }
+
+    /// Extras of no fixed form, cut to what a header can say.
+    #[inline]
+    fn loose_extras(&self) -> &'a [u8] {
+        match *self {
+            Self::Verbosity { extras, .. } => extras.get(..usize::from(u8::MAX)).unwrap_or(extras),
+            _ => &[],
+        }
+    }
+
     /// The version that the item must have.
     #[must_use]
     pub const fn cas(&self) -> Option<Cas> {
@@ -502,67 +571,24 @@ impl<'a> Command<'a> {
 /// Header and extras of a request that is to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead {
-    bytes: [u8; HEADER_BYTES + EXTRAS_BYTES_MAX],
+    packed: PackedHead,
     len: usize,
 }
 
+#[derive(IntoBytes, Immutable, Unaligned, Debug, Clone, Copy)]
+#[repr(C)]
+struct PackedHead {
+    header: RequestHeader,
+    extras: [u8; EXTRAS_BYTES_MAX],
+}
+
 impl RequestHead {
-    /// The bytes that stand before key and value.
+    /// The bytes on the wire.
+    #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&self.bytes)
-    }
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn push_extras(&mut self, command: &Command<'_>) {
-        match *command {
-            Command::Store {
-                flags, expiration, ..
-            } => {
-                let expiration = expiration.to_wire().into();
-                self.push(
-                    StoreExtras {
-                        flags: flags.into(),
-                        expiration,
-                    }
-                    .as_bytes(),
-                );
-            }
-            Command::Count { delta, on_miss, .. } => {
-                let (initial, expiration) = match on_miss {
-                    OnMiss::Fail => (0, CREATE_NOTHING),
-                    OnMiss::Create { initial, expiration } => (initial, expiration.to_wire()),
-                };
-                let (delta, initial, expiration) = (delta.into(), initial.into(), expiration.into());
-                self.push(
-                    CountExtras {
-                        delta,
-                        initial,
-                        expiration,
-                    }
-                    .as_bytes(),
-                );
-            }
-            Command::Touch { expiration, .. }
-            | Command::GetAndTouch { expiration, .. }
-            | Command::Flush { at: Some(expiration) } => self.push(U32::new(expiration.to_wire()).as_bytes()),
-            Command::Verbosity { extras, .. } => self.push(extras),
-            _ => {}
-        }
-    }
-
-    /// Extras longer than any that a command has (VERBOSITY's are unchecked) are cut.
-    fn push(&mut self, extras: &[u8]) {
-        let Some(room) = self.bytes.get_mut(self.len..) else {
-            return;
-        };
-        for (to, from) in room.iter_mut().zip(extras) {
-            *to = *from;
-            self.len = self.len.saturating_add(1);
-        }
+        let bytes = self.packed.as_bytes();
+        bytes.get(..self.len).unwrap_or(bytes)
     }
 }
 
@@ -571,11 +597,18 @@ fn expiration_of(extras: &[u8]) -> Option<Expiration> {
     Some(Expiration::from_wire(U32::ref_from_bytes(extras).ok()?.get()))
 }
 
+/// Writes `extras` to the front of `room` and says how long they are.
+#[inline]
+fn write_to_front(extras: &(impl IntoBytes + Immutable), room: &mut [u8; EXTRAS_BYTES_MAX]) -> usize {
+    match extras.write_to_prefix(room) {
+        Ok(()) => size_of_val(extras),
+        Err(_) => 0,
+    }
+}
+
 /// Writes `parts` one behind the other.
 pub(crate) fn write_parts(buffer: &mut [u8], parts: &[&[u8]]) -> Result<usize, BufferTooShort> {
-    let needed = parts
-        .iter()
-        .fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+    let needed = total_len(parts);
     let too_short = BufferTooShort {
         needed,
         available: buffer.len(),
@@ -587,4 +620,305 @@ pub(crate) fn write_parts(buffer: &mut [u8], parts: &[&[u8]]) -> Result<usize, B
         rest = behind;
     }
     Ok(needed)
+}
+
+fn total_len(parts: &[&[u8]]) -> usize {
+    parts.iter().fold(0, |sum, part| sum.saturating_add(part.len()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::field::RELATIVE_SECONDS_MAX;
+    use crate::{FRAME_BODY_BYTES_MAX, KEY_BYTES_MAX, Split, split};
+
+    /// What a [`Request`] borrows from and is built of.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Sample {
+        opcode: Opcode,
+        opaque: u32,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        loose_extras: Vec<u8>,
+        numbers: (u64, u64),
+        seconds: u32,
+        cas: u64,
+    }
+
+    /// Every command, loud and quiet, with keys and values of every kind of length.
+    pub(crate) fn samples() -> impl Strategy<Value = Sample> {
+        let seconds = prop_oneof![
+            select(vec![
+                0,
+                1,
+                RELATIVE_SECONDS_MAX,
+                RELATIVE_SECONDS_MAX + 1,
+                u32::MAX - 1,
+                u32::MAX
+            ]),
+            any::<u32>(),
+        ];
+        (
+            select(Opcode::ALL),
+            any::<u32>(),
+            vec(any::<u8>(), 1..=KEY_BYTES_MAX),
+            vec(any::<u8>(), 0..300),
+            vec(any::<u8>(), 0..=255),
+            any::<(u64, u64)>(),
+            seconds,
+            prop_oneof![Just(0), any::<u64>()],
+        )
+            .prop_map(
+                |(opcode, opaque, key, value, loose_extras, numbers, seconds, cas)| Sample {
+                    opcode,
+                    opaque,
+                    key,
+                    value,
+                    loose_extras,
+                    numbers,
+                    seconds,
+                    cas,
+                },
+            )
+    }
+
+    impl Sample {
+        pub(crate) fn request(&self) -> Request<'_> {
+            Request {
+                opaque: self.opaque,
+                loudness: self.opcode.loudness(),
+                command: self.command(),
+            }
+        }
+
+        fn command(&self) -> Command<'_> {
+            let key = Key::new(&self.key).unwrap();
+            let (value, message) = (&self.value[..], &self.value[..]);
+            let expiration = Expiration::from_wire(self.seconds);
+            let cas = Cas::from_wire(self.cas);
+            let get = |echo| Command::Get { key, echo };
+            let get_and_touch = |echo| Command::GetAndTouch {
+                key,
+                echo,
+                expiration,
+            };
+            let store = |mode| Command::Store {
+                mode,
+                key,
+                value,
+                flags: self.opaque.rotate_left(7),
+                expiration,
+                cas,
+            };
+            let concat = |side| Command::Concat {
+                side,
+                key,
+                value,
+                cas,
+            };
+            let count = |direction| Command::Count {
+                direction,
+                key,
+                delta: self.numbers.0,
+                on_miss: OnMiss::from_wire(self.numbers.1, self.seconds),
+                cas,
+            };
+            match self.opcode {
+                Opcode::GET | Opcode::GETQ => get(KeyEcho::Without),
+                Opcode::GETK | Opcode::GETKQ => get(KeyEcho::With),
+                Opcode::GAT | Opcode::GATQ => get_and_touch(KeyEcho::Without),
+                Opcode::GATK | Opcode::GATKQ => get_and_touch(KeyEcho::With),
+                Opcode::TOUCH => Command::Touch { key, expiration },
+                Opcode::SET | Opcode::SETQ => store(StoreMode::Set),
+                Opcode::ADD | Opcode::ADDQ => store(StoreMode::Add),
+                Opcode::REPLACE | Opcode::REPLACEQ => store(StoreMode::Replace),
+                Opcode::APPEND | Opcode::APPENDQ => concat(Concat::Append),
+                Opcode::PREPEND | Opcode::PREPENDQ => concat(Concat::Prepend),
+                Opcode::DELETE | Opcode::DELETEQ => Command::Delete { key, cas },
+                Opcode::INCREMENT | Opcode::INCREMENTQ => count(Direction::Increment),
+                Opcode::DECREMENT | Opcode::DECREMENTQ => count(Direction::Decrement),
+                Opcode::FLUSH | Opcode::FLUSHQ => Command::Flush {
+                    at: (!self.value.is_empty()).then_some(expiration),
+                },
+                Opcode::STAT => Command::Stat {
+                    group: (!self.value.is_empty()).then_some(key),
+                },
+                Opcode::NOOP => Command::Noop,
+                Opcode::VERSION => Command::Version,
+                Opcode::QUIT | Opcode::QUITQ => Command::Quit,
+                Opcode::VERBOSITY => Command::Verbosity {
+                    extras: &self.loose_extras,
+                    key: &self.key,
+                    value,
+                },
+                Opcode::SASL_LIST_MECHS => Command::SaslListMechs,
+                Opcode::SASL_AUTH => Command::SaslAuth {
+                    mechanism: key,
+                    message,
+                },
+                Opcode::SASL_STEP => Command::SaslStep {
+                    mechanism: key,
+                    message,
+                },
+                other => panic!("no request has the opcode {other}"),
+            }
+        }
+    }
+
+    fn bytes_of(request: &Request<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; request.encoded_len()];
+        assert_eq!(request.encode_into(&mut bytes), Ok(bytes.len()));
+        bytes
+    }
+
+    fn packet_of(bytes: &[u8]) -> Packet<'_, RequestHeader> {
+        match split(bytes, FRAME_BODY_BYTES_MAX) {
+            Ok(Split::Whole { packet, rest: [] }) => packet,
+            other => panic!("not one packet: {other:?}"),
+        }
+    }
+
+    fn loud(command: Command<'_>) -> Request<'_> {
+        Request {
+            opaque: 7,
+            loudness: Loudness::Loud,
+            command,
+        }
+    }
+
+    fn key(bytes: &[u8]) -> Key<'_> {
+        Key::new(bytes).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_encodes_and_parses_back_to_itself(sample in samples()) {
+            let request = sample.request();
+            let bytes = bytes_of(&request);
+            prop_assert_eq!(bytes[1], sample.opcode.0);
+            prop_assert_eq!(Request::parse(&packet_of(&bytes)), Ok(request));
+        }
+
+        #[test]
+        fn appending_writes_what_encoding_writes(sample in samples()) {
+            let mut appended = b"before".to_vec();
+            sample.request().append_to(&mut appended);
+            prop_assert_eq!(&appended[6..], bytes_of(&sample.request()));
+        }
+
+        #[test]
+        fn a_short_buffer_is_an_error_and_stays_untouched(sample in samples(), cut in any::<prop::sample::Index>()) {
+            let request = sample.request();
+            let needed = request.encoded_len();
+            let available = cut.index(needed);
+            let mut buffer = vec![0x55; available];
+            prop_assert_eq!(request.encode_into(&mut buffer), Err(BufferTooShort { needed, available }));
+            prop_assert!(buffer.iter().all(|&byte| byte == 0x55));
+        }
+
+        /// A key that was cut must not become another key, nor a delayed FLUSH one at once.
+        #[test]
+        fn a_packet_without_all_of_extras_and_key_is_refused(sample in samples(), cut in any::<prop::sample::Index>()) {
+            let request = sample.request();
+            let bytes = bytes_of(&request);
+            let header = packet_of(&bytes).header;
+            let before_value = usize::from(header.extras_len) + usize::from(header.key_len.get());
+            prop_assume!(before_value > 0);
+            let part = Packet::carve(header, &bytes[24..24 + cut.index(before_value)]);
+            prop_assert_eq!(Request::parse(&part), Err(Reject::WrongShape { opcode: sample.opcode }));
+        }
+    }
+
+    #[test]
+    fn a_store_can_be_parsed_before_its_value_is_there() {
+        let store = |value| {
+            loud(Command::Store {
+                mode: StoreMode::Set,
+                key: key(b"k"),
+                value,
+                flags: 1,
+                expiration: Expiration::After(60),
+                cas: None,
+            })
+        };
+        let bytes = bytes_of(&store(b"the value"));
+        let part = Packet::carve(packet_of(&bytes).header, &bytes[24..33]);
+        assert_eq!(Request::parse(&part), Ok(store(b"")));
+        assert_eq!(part.value_len(), 9);
+    }
+
+    #[test]
+    fn a_command_without_a_quiet_form_is_sent_loud() {
+        for command in [Command::Noop, Command::Version, Command::Stat { group: None }] {
+            let quiet = Request {
+                loudness: Loudness::Quiet,
+                ..loud(command)
+            };
+            assert_eq!(bytes_of(&quiet), bytes_of(&loud(command)));
+        }
+    }
+
+    #[test]
+    fn the_last_second_of_2106_does_not_turn_a_counter_into_one_that_creates_nothing() {
+        let count = |expiration| {
+            loud(Command::Count {
+                direction: Direction::Increment,
+                key: key(b"n"),
+                delta: 1,
+                on_miss: OnMiss::Create {
+                    initial: 5,
+                    expiration,
+                },
+                cas: None,
+            })
+        };
+        let bytes = bytes_of(&count(Expiration::At(u32::MAX)));
+        assert_eq!(
+            Request::parse(&packet_of(&bytes)),
+            Ok(count(Expiration::At(u32::MAX - 1)))
+        );
+    }
+
+    #[test]
+    fn flush_without_a_delay_and_with_a_delay_of_0_are_told_apart() {
+        let at_once = bytes_of(&loud(Command::Flush { at: None }));
+        let zero = bytes_of(&loud(Command::Flush {
+            at: Some(Expiration::Never),
+        }));
+        assert_eq!((at_once.len(), zero.len()), (24, 28));
+        assert_eq!(
+            Request::parse(&packet_of(&zero)).unwrap().command,
+            Command::Flush {
+                at: Some(Expiration::Never)
+            }
+        );
+    }
+
+    #[test]
+    fn fields_that_no_server_looks_at_are_0_when_a_request_is_sent_on() {
+        let mut bytes = bytes_of(&loud(Command::Get {
+            key: key(b"k"),
+            echo: KeyEcho::Without,
+        }));
+        let sent = bytes.clone();
+        bytes[5..8].fill(0xff);
+        bytes[16..24].fill(0xff);
+        assert_eq!(bytes_of(&Request::parse(&packet_of(&bytes)).unwrap()), sent);
+    }
+
+    #[test]
+    fn the_head_is_what_stands_before_key_and_value() {
+        let request = loud(Command::Concat {
+            side: Concat::Append,
+            key: key(b"key"),
+            value: b"value",
+            cas: Cas::from_wire(9),
+        });
+        let whole = [request.head().as_bytes(), b"key", b"value"].concat();
+        assert_eq!(whole, bytes_of(&request));
+    }
 }

@@ -1,6 +1,7 @@
 //! Responses, typed.
 
-use core::fmt;
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
 
 use zerocopy::byteorder::network_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -81,7 +82,8 @@ impl<'a> Response<'a> {
         Some(U64::ref_from_bytes(self.value).ok()?.get())
     }
 
-    /// The header. Lengths that it cannot say (a key over 64 KiB, a body over 4 GiB) are cut to the most that it can.
+    /// The header. Lengths that it cannot say (extras over 255 bytes, a key over 64 KiB, a body over 4 GiB) are cut to
+    /// the most that it can.
     #[inline]
     #[must_use]
     pub fn header(&self) -> ResponseHeader {
@@ -106,7 +108,7 @@ impl<'a> Response<'a> {
     /// Writes the packet to the front of `buffer` and says how long it is.
     ///
     /// # Errors
-    /// Where `buffer` is too short; nothing useful is in it then.
+    /// Where `buffer` is too short; nothing is written then.
     pub fn encode_into(&self, buffer: &mut [u8]) -> Result<usize, BufferTooShort> {
         write_parts(
             buffer,
@@ -117,7 +119,7 @@ impl<'a> Response<'a> {
     /// Appends the packet to `buffer`.
     #[cfg(feature = "alloc")]
     #[inline]
-    pub fn append_to(&self, buffer: &mut alloc::vec::Vec<u8>) {
+    pub fn append_to(&self, buffer: &mut Vec<u8>) {
         buffer.extend_from_slice(self.header().as_bytes());
         buffer.extend_from_slice(self.extras);
         buffer.extend_from_slice(self.key);
@@ -190,9 +192,123 @@ impl Hit {
     }
 }
 
-/// A response other than the one that was asked for, as a client's error.
-impl fmt::Display for Response<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::display::response(self, f)
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{FRAME_BODY_BYTES_MAX, Split, split};
+
+    /// What a [`Response`] borrows from and is built of.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Sample {
+        numbers: (u8, u16, u32, u64),
+        parts: [Vec<u8>; 3],
+    }
+
+    pub(crate) fn samples() -> impl Strategy<Value = Sample> {
+        let bytes = |len_max| vec(any::<u8>(), 0..=len_max);
+        let numbers = (
+            any::<u8>(),
+            any::<u16>(),
+            any::<u32>(),
+            prop_oneof![Just(0), any::<u64>()],
+        );
+        (numbers, bytes(255), bytes(300), bytes(300)).prop_map(|(numbers, extras, key, value)| Sample {
+            numbers,
+            parts: [extras, key, value],
+        })
+    }
+
+    impl Sample {
+        pub(crate) fn response(&self) -> Response<'_> {
+            let (opcode, status, opaque, cas) = self.numbers;
+            let [extras, key, value] = &self.parts;
+            Response {
+                opcode: Opcode(opcode),
+                status: Status::new(status),
+                opaque,
+                cas: Cas::from_wire(cas),
+                extras,
+                key,
+                value,
+            }
+        }
+    }
+
+    fn bytes_of(response: &Response<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        response.append_to(&mut bytes);
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Response<'_> {
+        match split(bytes, FRAME_BODY_BYTES_MAX) {
+            Ok(Split::Whole { packet, rest: [] }) => Response::parse(&packet),
+            other => panic!("not one packet: {other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_response_encodes_and_parses_back_to_itself(sample in samples()) {
+            let bytes = bytes_of(&sample.response());
+            prop_assert_eq!(parse(&bytes), sample.response());
+        }
+
+        #[test]
+        fn encoding_writes_what_appending_writes(sample in samples()) {
+            let appended = bytes_of(&sample.response());
+            let mut encoded = vec![0; appended.len() + 3];
+            prop_assert_eq!(sample.response().encode_into(&mut encoded), Ok(appended.len()));
+            prop_assert_eq!(&encoded[..appended.len()], appended);
+        }
+
+        #[test]
+        fn a_short_buffer_is_an_error_and_stays_untouched(sample in samples(), cut in any::<prop::sample::Index>()) {
+            let needed = bytes_of(&sample.response()).len();
+            let available = cut.index(needed);
+            let mut buffer = vec![0x55; available];
+            let too_short = BufferTooShort { needed, available };
+            prop_assert_eq!(sample.response().encode_into(&mut buffer), Err(too_short));
+            prop_assert!(buffer.iter().all(|&byte| byte == 0x55));
+        }
+
+        #[test]
+        fn the_head_of_a_hit_is_the_front_of_the_response(
+            (opaque, flags, cas) in any::<(u32, u32, u64)>(),
+            key in vec(any::<u8>(), 0..=250),
+            value in vec(any::<u8>(), 0..300),
+        ) {
+            let cas = Cas::from_wire(cas);
+            let hit = Hit::new(Opcode::GETK, opaque, cas, flags, key.len() as u8, value.len());
+            let response = Response {
+                extras: &flags.to_be_bytes(),
+                key: &key,
+                value: &value,
+                ..Response::empty(Opcode::GETK, Status::OK, opaque, cas)
+            };
+            prop_assert_eq!(hit.as_bytes(), &bytes_of(&response)[..HIT_BYTES]);
+        }
+    }
+
+    #[test]
+    fn only_four_bytes_of_extras_are_flags_and_only_eight_of_value_a_counter() {
+        let with = |extras, value| Response {
+            extras,
+            value,
+            ..Response::empty(Opcode::GET, Status::OK, 0, None)
+        };
+        assert_eq!(with(&[0, 0, 1, 2], b"").flags(), Some(0x0102));
+        assert_eq!(with(&[0, 0, 1], b"").flags(), None);
+        assert_eq!(with(b"", &[0, 0, 0, 0, 0, 0, 1, 2]).counter(), Some(0x0102));
+        assert_eq!(with(b"", b"123456789").counter(), None);
+    }
+
+    #[test]
+    fn an_error_has_a_text_and_no_cas() {
+        let error = Response::error(Opcode::SETQ, Status::EXISTS, 7);
+        assert_eq!((error.value, error.cas), (&b"Data exists for key."[..], None));
     }
 }
