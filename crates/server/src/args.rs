@@ -24,23 +24,11 @@ Signals:
 #[command(disable_version_flag = true, args_override_self = true)]
 pub struct Args {
     /// TCP port; 0 or -1 for any free one.
-    #[arg(
-        short,
-        long,
-        default_value_t = 11211,
-        allow_hyphen_values = true,
-        value_name = "NUM"
-    )]
+    #[arg(short, long, default_value_t = 11211, allow_hyphen_values = true, value_name = "NUM")]
     pub port: i32,
 
     /// UDP port. Only 0 is served: UDP is off, as it is in memcached.
-    #[arg(
-        short = 'U',
-        long,
-        default_value_t = 0,
-        allow_hyphen_values = true,
-        value_name = "NUM"
-    )]
+    #[arg(short = 'U', long, default_value_t = 0, allow_hyphen_values = true, value_name = "NUM")]
     pub udp_port: i32,
 
     /// Unix socket to listen on, instead of TCP.
@@ -132,16 +120,10 @@ pub struct Args {
     #[arg(short = 'i', long)]
     pub license: bool,
 
-    #[expect(
-        missing_docs,
-        reason = "a doc comment here would become the command's own help text"
-    )]
+    #[expect(missing_docs, reason = "a doc comment here would become the command's own help text")]
     #[command(flatten)]
     pub unused: Unused,
-    #[expect(
-        missing_docs,
-        reason = "a doc comment here would become the command's own help text"
-    )]
+    #[expect(missing_docs, reason = "a doc comment here would become the command's own help text")]
     #[command(flatten)]
     pub refused: Refused,
 }

@@ -20,10 +20,7 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            started_unix_ms: since_epoch.as_millis() as u64,
-        }
+        Self { started: Instant::now(), started_unix_ms: since_epoch.as_millis() as u64 }
     }
 
     /// The Unix time, in whole seconds.

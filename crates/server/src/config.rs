@@ -127,10 +127,7 @@ impl Config {
         }
         let track_sizes = extended(&args.extended, &mut warnings)?;
         if !matches!(args.protocol.as_str(), "auto" | "auto-negotiate" | "binary") {
-            return Err(format!(
-                "-B {}: only the binary protocol is served (binary, auto)",
-                args.protocol
-            ));
+            return Err(format!("-B {}: only the binary protocol is served (binary, auto)", args.protocol));
         }
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
         let config = Self {
@@ -141,21 +138,9 @@ impl Config {
             threads: at_least_one("-t", args.threads.unwrap_or_else(default_threads))?,
             memory_bytes_max,
             item_bytes_max: item_bytes(&args.max_item_size, memory_bytes_max)?,
-            when_full: if args.disable_evictions {
-                WhenFull::Refuse
-            } else {
-                WhenFull::Evict
-            },
-            versions: if args.disable_cas {
-                Versions::Hidden
-            } else {
-                Versions::Told
-            },
-            flush: if args.disable_flush_all {
-                Flush::Refused
-            } else {
-                Flush::Allowed
-            },
+            when_full: if args.disable_evictions { WhenFull::Refuse } else { WhenFull::Evict },
+            versions: if args.disable_cas { Versions::Hidden } else { Versions::Told },
+            flush: if args.disable_flush_all { Flush::Refused } else { Flush::Allowed },
             track_sizes,
             prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
             detail_enabled: args.prefix_delimiter.is_some(),
@@ -231,10 +216,7 @@ impl Config {
 
 fn refuse(refused: &Refused) -> Result<(), String> {
     let options = [
-        (
-            refused.enable_sasl,
-            "-S: SASL is not served yet; without it everyone could read and write",
-        ),
+        (refused.enable_sasl, "-S: SASL is not served yet; without it everyone could read and write"),
         (
             refused.auth_file.is_some(),
             "-Y: authentication is not served yet; without it everyone could read and write",
@@ -248,43 +230,21 @@ fn refuse(refused: &Refused) -> Result<(), String> {
             "-e: a memory file is not served; items would be lost over a restart",
         ),
     ];
-    options
-        .iter()
-        .find(|(given, _)| *given)
-        .map_or(Ok(()), |(_, why)| Err((*why).into()))
+    options.iter().find(|(given, _)| *given).map_or(Ok(()), |(_, why)| Err((*why).into()))
 }
 
 fn unused(unused: &Unused) -> Vec<String> {
     let options = [
-        (
-            unused.slab_growth_factor.is_some(),
-            "-f: there are no slabs; memory is a log of segments",
-        ),
-        (
-            unused.slab_min_size.is_some(),
-            "-n: there are no slabs; memory is a log of segments",
-        ),
+        (unused.slab_growth_factor.is_some(), "-f: there are no slabs; memory is a log of segments"),
+        (unused.slab_min_size.is_some(), "-n: there are no slabs; memory is a log of segments"),
         (unused.lock_memory, "-k: memory is not locked"),
         (unused.enable_largepages, "-L: large pages are left to the system"),
-        (
-            unused.enable_shutdown,
-            "-A: no protocol that is served has a shutdown command",
-        ),
-        (
-            unused.disable_dumping,
-            "-X: no protocol that is served has a dump",
-        ),
-        (
-            unused.disable_watch,
-            "-W: no protocol that is served has a watch command",
-        ),
+        (unused.enable_shutdown, "-A: no protocol that is served has a shutdown command"),
+        (unused.disable_dumping, "-X: no protocol that is served has a dump"),
+        (unused.disable_watch, "-W: no protocol that is served has a watch command"),
         (unused.napi_ids.is_some(), "-N: NAPI ids are not looked at"),
     ];
-    options
-        .iter()
-        .filter(|(given, _)| *given)
-        .map(|(_, why)| (*why).into())
-        .collect()
+    options.iter().filter(|(given, _)| *given).map(|(_, why)| (*why).into()).collect()
 }
 
 /// memcached's options with a name that are accepted here. Most tune parts that this server does not have.
@@ -341,16 +301,8 @@ fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<bool, Stri
 }
 
 fn did_you_mean(name: &str) -> String {
-    let shared = |other: &str| {
-        name.bytes()
-            .zip(other.bytes())
-            .take_while(|(a, b)| a == b)
-            .count()
-    };
-    let nearest = EXTENDED_UNUSED
-        .iter()
-        .chain(&["track_sizes"])
-        .max_by_key(|other| shared(other));
+    let shared = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let nearest = EXTENDED_UNUSED.iter().chain(&["track_sizes"]).max_by_key(|other| shared(other));
     match nearest {
         Some(nearest) if shared(nearest) >= 3 => format!("; did you mean {nearest}?"),
         _ => String::new(),
@@ -385,11 +337,7 @@ fn resolve_host(host: &str, default_port: u16) -> Result<Vec<SocketAddr>, String
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, default_port)),
         ]);
     }
-    if let Ok(ip) = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>()
-    {
+    if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, default_port)]);
     }
     let resolved = match host.rsplit_once(':') {
@@ -398,11 +346,7 @@ fn resolve_host(host: &str, default_port: u16) -> Result<Vec<SocketAddr>, String
         None => (host, default_port).to_socket_addrs(),
     };
     let addresses: Vec<_> = resolved.map_err(|error| error.to_string())?.collect();
-    if addresses.is_empty() {
-        Err("has no address".into())
-    } else {
-        Ok(addresses)
-    }
+    if addresses.is_empty() { Err("has no address".into()) } else { Ok(addresses) }
 }
 
 fn unix_mask(mask: &str) -> Result<u32, String> {
@@ -415,10 +359,7 @@ fn unix_mask(mask: &str) -> Result<u32, String> {
 fn memory_bytes(megabytes: usize) -> Result<usize, String> {
     match megabytes.checked_mul(1 << 20) {
         Some(bytes) if bytes > 0 && bytes < 1 << 43 => Ok(bytes),
-        _ => Err(format!(
-            "-m {megabytes}: a memory limit is 1 to {} megabytes",
-            (1_u64 << 23) - 1
-        )),
+        _ => Err(format!("-m {megabytes}: a memory limit is 1 to {} megabytes", (1_u64 << 23) - 1)),
     }
 }
 
@@ -440,9 +381,7 @@ fn item_bytes(size: &str, memory_bytes_max: usize) -> Result<usize, String> {
         return Err(format!("-I {size}: the longest value can be 1k to 1024m"));
     }
     if bytes > memory_bytes_max / 2 {
-        return Err(format!(
-            "-I {size}: the longest value can be half of the memory limit (-m), not more"
-        ));
+        return Err(format!("-I {size}: the longest value can be half of the memory limit (-m), not more"));
     }
     Ok(bytes)
 }
@@ -450,19 +389,12 @@ fn item_bytes(size: &str, memory_bytes_max: usize) -> Result<usize, String> {
 fn delimiter(given: Option<&str>) -> Result<u8, String> {
     match given.unwrap_or(":").as_bytes() {
         [delimiter] => Ok(*delimiter),
-        _ => Err(format!(
-            "-D {}: a delimiter is one byte",
-            given.unwrap_or_default()
-        )),
+        _ => Err(format!("-D {}: a delimiter is one byte", given.unwrap_or_default())),
     }
 }
 
 fn at_least_one(option: &str, number: usize) -> Result<usize, String> {
-    if number == 0 {
-        Err(format!("{option} 0: must be at least 1"))
-    } else {
-        Ok(number)
-    }
+    if number == 0 { Err(format!("{option} 0: must be at least 1")) } else { Ok(number) }
 }
 
 /// One for each core, and not more than memcached has.
@@ -499,14 +431,8 @@ mod tests {
         .unwrap();
         assert!(resolved.warnings.is_empty());
         let config = resolved.config;
-        assert_eq!(
-            config.listen,
-            Listen::Tcp(vec!["127.0.0.1:11211".parse().unwrap()])
-        );
-        assert_eq!(
-            (config.memory_bytes_max, config.process.user.as_deref()),
-            (64 << 20, Some("memcache"))
-        );
+        assert_eq!(config.listen, Listen::Tcp(vec!["127.0.0.1:11211".parse().unwrap()]));
+        assert_eq!((config.memory_bytes_max, config.process.user.as_deref()), (64 << 20, Some("memcache")));
     }
 
     #[test]
@@ -516,33 +442,17 @@ mod tests {
             resolve(&args).unwrap().config.listen
         };
         let tcp = |addresses: &[&str]| Listen::Tcp(addresses.iter().map(|a| a.parse().unwrap()).collect());
-        assert_eq!(
-            listen(&["127.0.0.1,127.0.0.2:7"]),
-            tcp(&["127.0.0.1:11211", "127.0.0.2:7"])
-        );
-        assert_eq!(
-            listen(&["::1", "[::1]:8", "[::1]"]),
-            tcp(&["[::1]:11211", "[::1]:8", "[::1]:11211"])
-        );
+        assert_eq!(listen(&["127.0.0.1,127.0.0.2:7"]), tcp(&["127.0.0.1:11211", "127.0.0.2:7"]));
+        assert_eq!(listen(&["::1", "[::1]:8", "[::1]"]), tcp(&["[::1]:11211", "[::1]:8", "[::1]:11211"]));
         assert_eq!(listen(&["notls:127.0.0.1:9"]), tcp(&["127.0.0.1:9"]));
         assert_eq!(listen(&[]), Listen::TcpAnywhere(11211));
-        assert!(
-            resolve(&["-l", "127.0.0.1:http"])
-                .unwrap_err()
-                .starts_with("-l 127.0.0.1:http")
-        );
+        assert!(resolve(&["-l", "127.0.0.1:http"]).unwrap_err().starts_with("-l 127.0.0.1:http"));
     }
 
     #[test]
     fn any_free_port_is_0_or_minus_1() {
-        assert_eq!(
-            resolve(&["-p", "-1"]).unwrap().config.listen,
-            Listen::TcpAnywhere(0)
-        );
-        assert_eq!(
-            resolve(&["-p", "0"]).unwrap().config.listen,
-            Listen::TcpAnywhere(0)
-        );
+        assert_eq!(resolve(&["-p", "-1"]).unwrap().config.listen, Listen::TcpAnywhere(0));
+        assert_eq!(resolve(&["-p", "0"]).unwrap().config.listen, Listen::TcpAnywhere(0));
         assert!(resolve(&["-p", "65536"]).unwrap_err().contains("-p 65536"));
     }
 
@@ -556,26 +466,14 @@ mod tests {
         for bad in ["1025m", "1023", "km", "5mm", "x", ""] {
             assert!(item(bad).unwrap_err().contains("-I"), "{bad}");
         }
-        assert!(
-            resolve(&["-m", "64", "-I", "33m"])
-                .unwrap_err()
-                .contains("half of the memory limit")
-        );
+        assert!(resolve(&["-m", "64", "-I", "33m"]).unwrap_err().contains("half of the memory limit"));
         assert!(resolve(&["-m", "0"]).unwrap_err().contains("-m 0"));
     }
 
     #[test]
     fn options_without_meaning_are_accepted_with_a_warning() {
-        let resolved = resolve(&[
-            "-f",
-            "1.1",
-            "-k",
-            "-o",
-            "modern,no_lru_crawler,hashpower=20",
-            "-R",
-            "200",
-        ])
-        .unwrap();
+        let resolved =
+            resolve(&["-f", "1.1", "-k", "-o", "modern,no_lru_crawler,hashpower=20", "-R", "200"]).unwrap();
         assert_eq!(resolved.warnings.len(), 6);
         assert!(resolve(&["-o", "track_sizes"]).unwrap().config.track_sizes);
     }
@@ -589,11 +487,7 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_an_error_with_a_hint() {
-        assert!(
-            resolve(&["--memory-limits", "5"])
-                .unwrap_err()
-                .contains("--memory-limit")
-        );
+        assert!(resolve(&["--memory-limits", "5"]).unwrap_err().contains("--memory-limit"));
         let error = resolve(&["-o", "hashpow=20"]).unwrap_err();
         assert_eq!(error, "-o hashpow: unknown option; did you mean hashpower?");
     }

@@ -22,10 +22,7 @@ pub struct Bell {
 impl Bell {
     /// A bell for a thread that `ring` wakes.
     pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            asleep: AtomicBool::new(false),
-            ring: Box::new(ring),
-        }
+        Self { asleep: AtomicBool::new(false), ring: Box::new(ring) }
     }
 
     /// For the thread that sleeps: `has_work` is its last look at its queues, `sleep` waits to be rung for. `sleep` may
@@ -50,9 +47,7 @@ impl Bell {
 
 impl fmt::Debug for Bell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bell")
-            .field("asleep", &self.asleep)
-            .finish_non_exhaustive()
+        f.debug_struct("Bell").field("asleep", &self.asleep).finish_non_exhaustive()
     }
 }
 

@@ -307,10 +307,7 @@ impl Span {
     /// The span of `len` bytes from `start`.
     #[must_use]
     pub fn new(start: usize, len: usize) -> Self {
-        Self {
-            start: start as u32,
-            len: len as u32,
-        }
+        Self { start: start as u32, len: len as u32 }
     }
 
     /// As a range of indices.
@@ -356,10 +353,7 @@ impl Arena {
 
     /// Counts `len` bytes of the room as filled.
     pub fn commit(&mut self, len: usize) {
-        debug_assert!(
-            self.filled + len <= self.bytes.len(),
-            "committed more than there was room for"
-        );
+        debug_assert!(self.filled + len <= self.bytes.len(), "committed more than there was room for");
         self.filled += len;
     }
 
@@ -378,7 +372,4 @@ impl Arena {
     }
 }
 
-const _: () = assert!(
-    size_of::<Op>() <= 80 && size_of::<Reply>() <= 32,
-    "an operation stays small"
-);
+const _: () = assert!(size_of::<Op>() <= 80 && size_of::<Reply>() <= 32, "an operation stays small");

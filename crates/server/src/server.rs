@@ -71,19 +71,13 @@ impl Receiving {
     /// At most `limit` bytes at a time.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self {
-            bytes: AtomicUsize::new(0),
-            limit,
-        }
+        Self { bytes: AtomicUsize::new(0), limit }
     }
 
     /// A place for a value of `bytes`, `None` where there is no room.
     #[must_use]
     pub fn enter(self: &Arc<Self>, bytes: usize) -> Option<Place> {
-        let place = Place {
-            receiving: Arc::clone(self),
-            bytes,
-        };
+        let place = Place { receiving: Arc::clone(self), bytes };
         let entered = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (entered <= self.limit).then_some(place)
     }

@@ -253,6 +253,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("uptime", server.clock.uptime()),
         line("time", server.clock.now()),
         line("version", crate::VERSION),
+        line("memwire_version", env!("CARGO_PKG_VERSION")),
         line("pointer_size", usize::BITS),
         line("rusage_user", user),
         line("rusage_system", system),
@@ -262,13 +263,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("rejected_connections", count(&counters.rejected_connections)),
         line("connection_structures", count(&counters.curr_connections)),
     ];
-    lines.extend(
-        figures
-            .counters
-            .lines()
-            .into_iter()
-            .map(|(name, value)| line(name, value)),
-    );
+    lines.extend(figures.counters.lines().into_iter().map(|(name, value)| line(name, value)));
     lines.extend([
         line("auth_cmds", 0),
         line("auth_errors", 0),

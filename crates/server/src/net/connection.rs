@@ -195,8 +195,7 @@ impl Connection {
         self.in_flight = false;
         output.clear();
         for at in run.executed_ops() {
-            self.session
-                .render(&batch.ops[at], &batch.replies[at], batch, server, output);
+            self.session.render(&batch.ops[at], &batch.replies[at], batch, server, output);
         }
         if run.executed < run.op_count {
             let first_left = &batch.ops[run.executed_ops().end];
@@ -304,10 +303,7 @@ impl Connection {
             }
             Next::Skip { bytes } => self.inbound = Inbound::Skip { bytes },
             Next::Close => self.phase = Phase::Closing,
-            Next::ReadLarge {
-                head_bytes,
-                value_bytes,
-            } => {
+            Next::ReadLarge { head_bytes, value_bytes } => {
                 let head = Span::new(rest.start, head_bytes);
                 self.begin_large(head, value_bytes, rest.end, batch, server);
             }
@@ -333,11 +329,7 @@ impl Connection {
         block.extend(&batch.input.filled()[head.end()..head.end() + there]);
         if block.missing() > 0 {
             let head = batch.input.filled()[head.range()].to_vec();
-            self.inbound = Inbound::Large(Box::new(Large {
-                head,
-                block,
-                _place: place,
-            }));
+            self.inbound = Inbound::Large(Box::new(Large { head, block, _place: place }));
             return;
         }
         let large = batch.push_large(block.freeze());

@@ -96,16 +96,12 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
-        spare: (0..BATCHES_PER_LOOP)
-            .map(|_| Box::new(Batch::new(Arc::clone(&home))))
-            .collect(),
+        spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::new(Arc::clone(&home)))).collect(),
         output: Output::default(),
         traffic: Traffic::default(),
         drain_until: None,
     };
-    let join = thread::Builder::new()
-        .name(format!("io-{number}"))
-        .spawn(|| event_loop.run())?;
+    let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
     Ok(Handle { orders, bell, join })
 }
 
@@ -153,16 +149,8 @@ impl EventLoop {
         if !self.ready.is_empty() && !self.spare.is_empty() {
             polled = self.poll.poll(events, Some(Duration::ZERO));
         } else {
-            let timeout = self
-                .next_deadline()
-                .map(|next| next.saturating_duration_since(Instant::now()));
-            let Self {
-                poll,
-                bell,
-                orders,
-                answers,
-                ..
-            } = self;
+            let timeout = self.next_deadline().map(|next| next.saturating_duration_since(Instant::now()));
+            let Self { poll, bell, orders, answers, .. } = self;
             bell.sleep_unless(
                 || !orders.is_empty() || !answers.is_empty(),
                 || polled = poll.poll(events, timeout),
@@ -233,8 +221,7 @@ impl EventLoop {
     }
 
     fn is_drained(&self) -> bool {
-        self.drain_until
-            .is_some_and(|until| self.connections.is_empty() || Instant::now() >= until)
+        self.drain_until.is_some_and(|until| self.connections.is_empty() || Instant::now() >= until)
     }
 
     fn take_answers(&mut self) {
@@ -292,8 +279,7 @@ impl EventLoop {
                 }
             }
             Wish::Linger => {
-                self.lingering
-                    .push_back((Instant::now() + Duration::from_millis(LINGER_MS), id));
+                self.lingering.push_back((Instant::now() + Duration::from_millis(LINGER_MS), id));
                 self.grant(id);
             }
             Wish::Close => self.remove(id),
@@ -318,18 +304,11 @@ impl EventLoop {
         };
         // Closing the socket ends its reports in any case.
         let _ = connection.socket().deregister(self.poll.registry());
-        self.server
-            .counters
-            .curr_connections
-            .fetch_sub(1, Ordering::Relaxed);
+        self.server.counters.curr_connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn count_traffic(&mut self) {
-        let Traffic {
-            read,
-            written,
-            yields,
-        } = std::mem::take(&mut self.traffic);
+        let Traffic { read, written, yields } = std::mem::take(&mut self.traffic);
         let counters = &self.server.counters;
         for (counter, count) in [
             (&counters.bytes_read, read),

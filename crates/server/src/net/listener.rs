@@ -77,8 +77,7 @@ impl Listeners {
     pub fn run(mut self, server: &Arc<Server>, loops: &[Handle]) -> io::Result<()> {
         let mut poll = Poll::new()?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-        poll.registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         for (at, socket) in self.sockets.iter_mut().enumerate() {
             socket.register(&poll, Token(at))?;
         }
@@ -238,10 +237,7 @@ fn listen_unix(path: &Path, mask: u32, backlog: i32) -> io::Result<Listening> {
     fs::set_permissions(path, fs::Permissions::from_mode(mask))?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
-    Ok(Listening::Unix(
-        UnixListener::from_std(OwnedFd::from(socket).into()),
-        path.to_owned(),
-    ))
+    Ok(Listening::Unix(UnixListener::from_std(OwnedFd::from(socket).into()), path.to_owned()))
 }
 
 fn cannot(address: impl std::fmt::Display) -> impl FnOnce(io::Error) -> String {

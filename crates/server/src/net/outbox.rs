@@ -63,11 +63,8 @@ impl Outbox {
     pub fn flush(&mut self, socket: &mut Socket, written: &mut u64) -> io::Result<Written> {
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let count = slices
-                .iter_mut()
-                .zip(&self.parts)
-                .map(|(slice, part)| *slice = IoSlice::new(part))
-                .count();
+            let count =
+                slices.iter_mut().zip(&self.parts).map(|(slice, part)| *slice = IoSlice::new(part)).count();
             let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
             let sent = write(socket, &slices[..count])?;
             *written += sent as u64;

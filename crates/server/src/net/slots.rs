@@ -22,10 +22,7 @@ struct Slot<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { slots: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -33,28 +30,18 @@ impl<T> Slots<T> {
     /// Takes a slot.
     pub fn insert(&mut self, value: T) -> ConnId {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                value: None,
-            });
+            self.slots.push(Slot { generation: 0, value: None });
             (self.slots.len() - 1) as u32
         });
         let place = &mut self.slots[slot as usize];
         place.value = Some(value);
-        ConnId {
-            slot,
-            generation: place.generation,
-        }
+        ConnId { slot, generation: place.generation }
     }
 
     /// The value of this number, `None` where it is gone.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.slot as usize)?;
-        if slot.generation == id.generation {
-            slot.value.as_mut()
-        } else {
-            None
-        }
+        if slot.generation == id.generation { slot.value.as_mut() } else { None }
     }
 
     /// Frees the slot of this number.
@@ -84,17 +71,8 @@ impl<T> Slots<T> {
     /// The numbers of all of them.
     #[must_use]
     pub fn ids(&self) -> Vec<ConnId> {
-        let occupied = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.value.is_some());
-        occupied
-            .map(|(at, slot)| ConnId {
-                slot: at as u32,
-                generation: slot.generation,
-            })
-            .collect()
+        let occupied = self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some());
+        occupied.map(|(at, slot)| ConnId { slot: at as u32, generation: slot.generation }).collect()
     }
 }
 
@@ -108,10 +86,7 @@ impl ConnId {
     /// From the poll's mark.
     #[must_use]
     pub fn of_token(token: Token) -> Self {
-        Self {
-            slot: token.0 as u32,
-            generation: (token.0 as u64 >> 32) as u32,
-        }
+        Self { slot: token.0 as u32, generation: (token.0 as u64 >> 32) as u32 }
     }
 }
 
@@ -136,10 +111,7 @@ mod tests {
 
     #[test]
     fn numbers_survive_the_token() {
-        let id = ConnId {
-            slot: 7,
-            generation: u32::MAX,
-        };
+        let id = ConnId { slot: 7, generation: u32::MAX };
         assert_eq!(ConnId::of_token(id.to_token()), id);
     }
 }

@@ -22,8 +22,7 @@ impl Socket {
     /// # Errors
     /// Where the system refuses.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.source()
-            .register(registry, token, Interest::READABLE | Interest::WRITABLE)
+        self.source().register(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Ends the reports.

@@ -27,9 +27,7 @@ pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
                 batch.ops.push(op);
                 at = at.saturating_add(rest.len().min(bytes));
                 if bytes > rest.len() {
-                    break Next::Skip {
-                        bytes: bytes.saturating_sub(rest.len()),
-                    };
+                    break Next::Skip { bytes: bytes.saturating_sub(rest.len()) };
                 }
             }
             Step::Close { op } => {
@@ -39,32 +37,21 @@ pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
             Step::Incomplete(next) => break next,
         }
     };
-    Parsed {
-        consumed: at.saturating_sub(input.range().start),
-        next,
-    }
+    Parsed { consumed: at.saturating_sub(input.range().start), next }
 }
 
 /// See [`Session::finish_large`](crate::session::Session::finish_large).
 pub(super) fn finish_large(batch: &mut Batch, head: Span, large: u32, server: &Server) {
     let op = with_head(batch, head, |packet, at| {
         let request = wire::Request::parse(packet).ok()?;
-        Some(request_op(
-            &request.command,
-            packet,
-            at,
-            Payload::Large(large),
-            server,
-        ))
+        Some(request_op(&request.command, packet, at, Payload::Large(large), server))
     });
     batch.ops.extend(op);
 }
 
 /// See [`Session::refuse_large`](crate::session::Session::refuse_large).
 pub(super) fn refuse_large(batch: &mut Batch, head: Span, server: &Server) {
-    let op = with_head(batch, head, |packet, at| {
-        Some(unstorable(packet, at, Refusal::OutOfMemory, server))
-    });
+    let op = with_head(batch, head, |packet, at| Some(unstorable(packet, at, Refusal::OutOfMemory, server)));
     batch.ops.extend(op);
 }
 
@@ -82,11 +69,7 @@ enum Step {
 fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     let (packet, missing) = match wire::split::<RequestHeader>(rest, FRAME_BODY_BYTES_MAX) {
         Ok(Split::Whole { packet, .. }) => (packet, 0),
-        Ok(Split::Body {
-            header,
-            body,
-            missing,
-        }) => (Packet::carve(header, body), missing),
+        Ok(Split::Body { header, body, missing }) => (Packet::carve(header, body), missing),
         Ok(Split::Head { missing }) => return Step::Incomplete(Next::Read { missing }),
         Err(reject) => return refuse(reject, rest, at),
     };
@@ -95,13 +78,7 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
         return refuse(reject, rest, at);
     }
     if !is_served(packet.header.opcode) {
-        return refuse(
-            Reject::UnknownOpcode {
-                opcode: packet.header.opcode,
-            },
-            rest,
-            at,
-        );
+        return refuse(Reject::UnknownOpcode { opcode: packet.header.opcode }, rest, at);
     }
     if takes_value(packet.header.opcode)
         && let Some(step) = step_before_value(&packet, rest.len(), at, server)
@@ -114,10 +91,8 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     match wire::Request::parse(&packet) {
         Ok(request) => {
             log::trace!("< {request}");
-            let value = Payload::Inline(Span::new(
-                at.saturating_add(head_bytes(packet.header)),
-                packet.value.len(),
-            ));
+            let value =
+                Payload::Inline(Span::new(at.saturating_add(head_bytes(packet.header)), packet.value.len()));
             let op = request_op(&request.command, &packet, at, value, server);
             if request.command == Request::Quit {
                 Step::Close { op: Some(op) }
@@ -139,30 +114,18 @@ fn step_before_value(
     let (head_bytes, value_bytes) = (head_bytes(packet.header), packet.value_len());
     let is_large = value_bytes > server.config.item_bytes_max;
     if !is_large
-        && is_inline(
-            usize::from(packet.header.key_len()),
-            value_bytes,
-            server.config.memory_bytes_max,
-        )
+        && is_inline(usize::from(packet.header.key_len()), value_bytes, server.config.memory_bytes_max)
     {
         return None;
     }
     if available < head_bytes {
-        return Some(Step::Incomplete(Next::Read {
-            missing: head_bytes.saturating_sub(available),
-        }));
+        return Some(Step::Incomplete(Next::Read { missing: head_bytes.saturating_sub(available) }));
     }
     if is_large {
         let op = unstorable(packet, at, Refusal::TooLarge, server);
-        return Some(Step::Answer {
-            op,
-            bytes: head_bytes.saturating_add(value_bytes),
-        });
+        return Some(Step::Answer { op, bytes: head_bytes.saturating_add(value_bytes) });
     }
-    Some(Step::Incomplete(Next::ReadLarge {
-        head_bytes,
-        value_bytes,
-    }))
+    Some(Step::Incomplete(Next::ReadLarge { head_bytes, value_bytes }))
 }
 
 /// The answer to a request that is refused, and what it does to the connection.
@@ -171,45 +134,30 @@ fn refuse(reject: Reject, rest: &[u8], at: usize) -> Step {
     let Ok((header, _)) = RequestHeader::ref_from_prefix(rest) else {
         return Step::Close { op: None };
     };
-    let op = reject.answer().map(|status| {
-        Note {
-            status,
-            ..Note::of(header)
-        }
-        .op(at)
-    });
+    let op = reject.answer().map(|status| Note { status, ..Note::of(header) }.op(at));
     match (reject.next(), op) {
-        (After::SkipBody, Some(op)) => Step::Answer {
-            op,
-            bytes: head_bytes(header).saturating_add(wire::frame::value_len(header)),
-        },
+        (After::SkipBody, Some(op)) => {
+            Step::Answer { op, bytes: head_bytes(header).saturating_add(wire::frame::value_len(header)) }
+        }
         (_, op) => Step::Close { op },
     }
 }
 
 /// SASL is off, and VERBOSITY is what memcached does not know either: clients find out by the answer.
 fn is_served(opcode: Opcode) -> bool {
-    !matches!(
-        opcode,
-        Opcode::VERBOSITY | Opcode::SASL_LIST_MECHS | Opcode::SASL_AUTH | Opcode::SASL_STEP
-    )
+    !matches!(opcode, Opcode::VERBOSITY | Opcode::SASL_LIST_MECHS | Opcode::SASL_AUTH | Opcode::SASL_STEP)
 }
 
 fn takes_value(opcode: Opcode) -> bool {
     matches!(
         opcode,
         Opcode::SET | Opcode::SETQ | Opcode::ADD | Opcode::ADDQ | Opcode::REPLACE | Opcode::REPLACEQ
-    ) || matches!(
-        opcode,
-        Opcode::APPEND | Opcode::APPENDQ | Opcode::PREPEND | Opcode::PREPENDQ
-    )
+    ) || matches!(opcode, Opcode::APPEND | Opcode::APPENDQ | Opcode::PREPEND | Opcode::PREPENDQ)
 }
 
 /// Bytes of header, extras and key.
 fn head_bytes(header: &RequestHeader) -> usize {
-    HEADER_BYTES
-        .saturating_add(usize::from(header.extras_len))
-        .saturating_add(usize::from(header.key_len()))
+    HEADER_BYTES.saturating_add(usize::from(header.extras_len)).saturating_add(usize::from(header.key_len()))
 }
 
 /// The operation of a request that begins at `at`.
@@ -226,51 +174,22 @@ fn request_op(
         Request::Get { .. } => Command::Get,
         Request::GetAndTouch { expiration, .. } => Command::GetAndTouch { expiration },
         Request::Touch { expiration, .. } => Command::Touch { expiration },
-        Request::Store {
-            mode,
-            flags,
-            expiration,
-            cas,
-            ..
-        } => Command::Store {
-            mode,
-            flags,
-            expiration,
-            cas,
-            value,
-        },
+        Request::Store { mode, flags, expiration, cas, .. } => {
+            Command::Store { mode, flags, expiration, cas, value }
+        }
         Request::Concat { side, cas, .. } => Command::Concat { side, cas, value },
         Request::Delete { cas, .. } => Command::Delete { cas },
-        Request::Count {
-            direction,
-            delta,
-            on_miss,
-            cas,
-            ..
-        } => Command::Count {
-            direction,
-            delta,
-            on_miss,
-            cas,
-        },
-        Request::Flush { .. } if server.config.flush == Flush::Refused => {
-            return Note {
-                status: Status::AUTH_ERROR,
-                ..note
-            }
-            .op(at);
+        Request::Count { direction, delta, on_miss, cas, .. } => {
+            Command::Count { direction, delta, on_miss, cas }
         }
-        Request::Flush { at } => Command::Flush {
-            at: at.unwrap_or(wire::Expiration::Never),
-        },
+        Request::Flush { .. } if server.config.flush == Flush::Refused => {
+            return Note { status: Status::AUTH_ERROR, ..note }.op(at);
+        }
+        Request::Flush { at } => Command::Flush { at: at.unwrap_or(wire::Expiration::Never) },
         Request::Stat { .. } => match Group::parse(packet.key) {
             Some(group) => Command::Stats(group),
             None => {
-                return Note {
-                    status: Status::NOT_FOUND,
-                    ..note
-                }
-                .op(at);
+                return Note { status: Status::NOT_FOUND, ..note }.op(at);
             }
         },
         Request::Noop | Request::Version | Request::Quit => Command::Pass,
@@ -278,11 +197,7 @@ fn request_op(
         | Request::SaslListMechs
         | Request::SaslAuth { .. }
         | Request::SaslStep { .. } => {
-            return Note {
-                status: Status::UNKNOWN_COMMAND,
-                ..note
-            }
-            .op(at);
+            return Note { status: Status::UNKNOWN_COMMAND, ..note }.op(at);
         }
     };
     keyed_op(command, packet, at, server)
@@ -299,9 +214,7 @@ fn unstorable(packet: &Packet<'_, RequestHeader>, at: usize, why: Refusal, serve
 
 #[inline]
 fn keyed_op(command: Command, packet: &Packet<'_, RequestHeader>, at: usize, server: &Server) -> Op {
-    let key_at = at
-        .saturating_add(HEADER_BYTES)
-        .saturating_add(packet.extras.len());
+    let key_at = at.saturating_add(HEADER_BYTES).saturating_add(packet.extras.len());
     Op {
         command,
         key: Span::new(key_at, packet.key.len()),
@@ -332,11 +245,7 @@ struct Note {
 
 impl Note {
     fn of(header: &RequestHeader) -> Self {
-        Self {
-            opcode: header.opcode,
-            opaque: header.opaque.get(),
-            status: Status::OK,
-        }
+        Self { opcode: header.opcode, opaque: header.opaque.get(), status: Status::OK }
     }
 
     fn to_tag(self) -> Tag {
@@ -379,30 +288,16 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Done | Reply::Stored { .. } | Reply::Counted { .. } if is_quiet => {}
         Reply::Done if note.opcode == Opcode::VERSION => {
             let value = crate::VERSION.as_bytes();
-            answer(
-                Response {
-                    value,
-                    ..success(note, None)
-                },
-                output,
-            );
+            answer(Response { value, ..success(note, None) }, output);
         }
         Reply::Done => answer(success(note, None), output),
         Reply::Stored { cas } => answer(success(note, *cas), output),
-        Reply::Counted { value, cas } => answer(
-            Response {
-                value: &value.to_be_bytes(),
-                ..success(note, *cas)
-            },
-            output,
-        ),
-        Reply::Touched { flags, cas } => answer(
-            Response {
-                extras: &flags.to_be_bytes(),
-                ..success(note, *cas)
-            },
-            output,
-        ),
+        Reply::Counted { value, cas } => {
+            answer(Response { value: &value.to_be_bytes(), ..success(note, *cas) }, output)
+        }
+        Reply::Touched { flags, cas } => {
+            answer(Response { extras: &flags.to_be_bytes(), ..success(note, *cas) }, output)
+        }
         Reply::Exists => error(note, Status::EXISTS, output),
         Reply::NotStored => error(note, Status::NOT_STORED, output),
         Reply::NonNumeric => error(note, Status::NON_NUMERIC, output),
@@ -412,14 +307,7 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
             if let Command::Stats(group) = op.command {
                 for (name, value) in stats::answer(group, stats, server) {
                     let (key, value) = (name.as_bytes(), value.as_bytes());
-                    answer(
-                        Response {
-                            key,
-                            value,
-                            ..success(note, None)
-                        },
-                        output,
-                    );
+                    answer(Response { key, value, ..success(note, None) }, output);
                 }
             }
             answer(success(note, None), output);
@@ -444,11 +332,8 @@ fn hit(note: Note, op: &Op, flags: u32, cas: Option<Cas>, value: Value, batch: &
             bytes.extend_from_slice(value);
         }
         Value::Large(at) => {
-            let value = usize::try_from(at)
-                .ok()
-                .and_then(|at| batch.large.get(at))
-                .cloned()
-                .unwrap_or_default();
+            let value =
+                usize::try_from(at).ok().and_then(|at| batch.large.get(at)).cloned().unwrap_or_default();
             let bytes = output.bytes();
             bytes.extend_from_slice(head(value.len()).as_bytes());
             bytes.extend_from_slice(key);
@@ -465,10 +350,7 @@ fn miss(note: Note, op: &Op, batch: &Batch, output: &mut Output) {
         (true, Loudness::Loud, KeyEcho::With) => {
             let key = batch.input.filled().get(op.key.range()).unwrap_or_default();
             answer(
-                Response {
-                    key,
-                    ..Response::empty(note.opcode, Status::NOT_FOUND, note.opaque, None)
-                },
+                Response { key, ..Response::empty(note.opcode, Status::NOT_FOUND, note.opaque, None) },
                 output,
             );
         }

@@ -73,10 +73,7 @@ impl Session {
         if *self == Self::Fresh {
             match batch.input.filled().get(input.range()).and_then(<[u8]>::first) {
                 None => {
-                    return Parsed {
-                        consumed: 0,
-                        next: Next::Read { missing: 1 },
-                    };
+                    return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
                 }
                 Some(_) => *self = Self::Binary,
             }

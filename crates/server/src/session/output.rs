@@ -57,9 +57,7 @@ impl Output {
         });
         let last = self.shared.last().map_or(0, |(at, _)| *at);
         let rest = self.bytes.get(last..).unwrap_or_default();
-        shared
-            .chain([Part::Copied(rest)])
-            .filter(|part| !part.as_bytes().is_empty())
+        shared.chain([Part::Copied(rest)]).filter(|part| !part.as_bytes().is_empty())
     }
 
     /// Its first parts as slices, as many as `slices` takes; says how many.
@@ -121,18 +119,9 @@ mod tests {
         let output = output();
         let mut slices = [IoSlice::new(&[]); 8];
         let count = output.fill_slices(&mut slices);
+        assert_eq!(slices[..count].iter().map(|slice| slice.len()).collect::<Vec<_>>(), [2, 2, 2, 2, 2]);
         assert_eq!(
-            slices[..count]
-                .iter()
-                .map(|slice| slice.len())
-                .collect::<Vec<_>>(),
-            [2, 2, 2, 2, 2]
-        );
-        assert_eq!(
-            slices[..count]
-                .iter()
-                .flat_map(|slice| slice.to_vec())
-                .collect::<Vec<_>>(),
+            slices[..count].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>(),
             b"ABcdEFGHij"
         );
         assert_eq!(output.len(), 10);

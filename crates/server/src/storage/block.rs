@@ -41,12 +41,7 @@ impl Block {
     /// Where the system gives no memory.
     pub fn new(len: usize, meter: &Arc<Meter>) -> io::Result<Self> {
         let memory = MmapMut::map_anon(len.max(1))?;
-        Ok(Self {
-            memory,
-            len,
-            filled: 0,
-            charge: Charge::new(page_bytes(len), meter),
-        })
+        Ok(Self { memory, len, filled: 0, charge: Charge::new(page_bytes(len), meter) })
     }
 
     /// The part that is still to be filled, at most `limit` bytes of it.
@@ -80,11 +75,7 @@ impl Block {
     #[must_use]
     pub fn freeze(self) -> Bytes {
         debug_assert!(self.missing() == 0, "a value is shared when it is whole");
-        Bytes::from_owner(Frozen {
-            memory: self.memory,
-            len: self.len,
-            _charge: self.charge,
-        })
+        Bytes::from_owner(Frozen { memory: self.memory, len: self.len, _charge: self.charge })
     }
 }
 
@@ -109,10 +100,7 @@ struct Charge {
 impl Charge {
     fn new(bytes: usize, meter: &Arc<Meter>) -> Self {
         meter.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Self {
-            bytes,
-            meter: Arc::clone(meter),
-        }
+        Self { bytes, meter: Arc::clone(meter) }
     }
 }
 
@@ -146,9 +134,7 @@ impl Blocks {
     /// Where no block has this number.
     #[must_use]
     pub fn get(&self, number: u32) -> &Bytes {
-        self.values[number as usize]
-            .as_ref()
-            .expect("a live record's block is stored")
+        self.values[number as usize].as_ref().expect("a live record's block is stored")
     }
 
     /// Lets go of a block. Answers under way keep it.
@@ -156,10 +142,7 @@ impl Blocks {
     /// # Panics
     /// Where no block has this number.
     pub fn remove(&mut self, number: u32) {
-        assert!(
-            self.values[number as usize].take().is_some(),
-            "a block is removed once"
-        );
+        assert!(self.values[number as usize].take().is_some(), "a block is removed once");
         self.free.push(number);
     }
 

@@ -21,9 +21,9 @@ pub fn parse(value: &[u8]) -> Option<u64> {
     if count == 0 || !ends_well {
         return None;
     }
-    let number = digits[..count].iter().try_fold(0_u64, |sum, digit| {
-        sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })?;
+    let number = digits[..count]
+        .iter()
+        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?;
     // A negative number wraps around, and is refused where it wraps to the upper half: `-0` is 0, `-1` is none.
     match negative.then(|| number.wrapping_neg()) {
         None => Some(number),
@@ -47,10 +47,7 @@ impl Digits {
     /// The digits of `number`, without leading zeros.
     #[must_use]
     pub fn of(mut number: u64) -> Self {
-        let mut digits = Self {
-            bytes: [b'0'; COUNTER_BYTES_MAX],
-            start: COUNTER_BYTES_MAX - 1,
-        };
+        let mut digits = Self { bytes: [b'0'; COUNTER_BYTES_MAX], start: COUNTER_BYTES_MAX - 1 };
         for at in (0..COUNTER_BYTES_MAX).rev() {
             digits.bytes[at] = b'0' + (number % 10) as u8;
             digits.start = at;

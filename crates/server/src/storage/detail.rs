@@ -37,10 +37,7 @@ impl Detail {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(delimiter: u8) -> Self {
-        Self {
-            delimiter,
-            prefixes: HashMap::new(),
-        }
+        Self { delimiter, prefixes: HashMap::new() }
     }
 
     /// Counts. A key without a delimiter has no prefix.
@@ -81,10 +78,7 @@ impl Detail {
         for (prefix, Counts { get, hit, set, del }) in &self.prefixes {
             let prefix = prefix.escape_ascii();
             // Writing to a string does not fail.
-            let _ = write!(
-                dump,
-                "PREFIX {prefix} get {get} hit {hit} set {set} del {del}\r\n"
-            );
+            let _ = write!(dump, "PREFIX {prefix} get {get} hit {hit} set {set} del {del}\r\n");
         }
         dump.push_str("END\r\n");
         dump

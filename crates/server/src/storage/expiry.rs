@@ -90,10 +90,7 @@ mod tests {
         flushes.advance(109, 7);
         assert!(!flushes.is_flushed(1));
         flushes.advance(110, 9);
-        assert!(
-            flushes.is_flushed(9),
-            "items stored after the command are gone, too"
-        );
+        assert!(flushes.is_flushed(9), "items stored after the command are gone, too");
         assert!(!flushes.is_flushed(10));
     }
 
@@ -107,10 +104,7 @@ mod tests {
         flushes.flush(Expiration::Never, 200, 6);
         assert!(flushes.is_flushed(6));
         flushes.advance(5000, 8);
-        assert!(
-            !flushes.is_flushed(7),
-            "the immediate one has replaced the pending one"
-        );
+        assert!(!flushes.is_flushed(7), "the immediate one has replaced the pending one");
     }
 
     #[test]

@@ -70,11 +70,7 @@ impl Index {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let count = (limit_bytes / LIMIT_BYTES_PER_TABLE).clamp(TABLES_MIN, TABLES_MAX);
-        Self {
-            tables: (0..count).map(|_| HashTable::new()).collect(),
-            len: 0,
-            table_bytes: 0,
-        }
+        Self { tables: (0..count).map(|_| HashTable::new()).collect(), len: 0, table_bytes: 0 }
     }
 
     /// Items in it.
@@ -105,11 +101,7 @@ impl Index {
     pub fn find(&self, hash: KeyHash, is_same: impl Fn(Address) -> bool) -> Option<Address> {
         let kept = kept_bits(hash);
         let same = |entry: &Entry| entry.kept_bits() == kept && is_same(entry.address());
-        Some(
-            self.tables[self.table_of(hash)]
-                .find(table_hash(kept), same)?
-                .address(),
-        )
+        Some(self.tables[self.table_of(hash)].find(table_hash(kept), same)?.address())
     }
 
     /// Enters a record, in the place of the one that `is_same` accepts, which is returned.
@@ -165,28 +157,18 @@ mod tests {
     use super::*;
 
     fn hash_of(n: u32) -> KeyHash {
-        KeyHash(
-            n.wrapping_mul(0x9e37_79b9)
-                .rotate_left(13)
-                .wrapping_mul(0x85eb_ca6b),
-        )
+        KeyHash(n.wrapping_mul(0x9e37_79b9).rotate_left(13).wrapping_mul(0x85eb_ca6b))
     }
 
     #[test]
     fn what_is_put_is_found_replaced_and_removed() {
         let mut index = Index::new(64 << 20);
         for n in 0..50_000 {
-            assert_eq!(
-                index.put(hash_of(n), Address::from_units(u64::from(n)), |_| false),
-                None
-            );
+            assert_eq!(index.put(hash_of(n), Address::from_units(u64::from(n)), |_| false), None);
         }
         let at = Address::from_units;
         for n in 0..50_000 {
-            assert_eq!(
-                index.find(hash_of(n), |a| a == at(u64::from(n))),
-                Some(at(u64::from(n)))
-            );
+            assert_eq!(index.find(hash_of(n), |a| a == at(u64::from(n))), Some(at(u64::from(n))));
         }
         assert_eq!(index.put(hash_of(7), at(1 << 39), |a| a == at(7)), Some(at(7)));
         assert_eq!(index.find(hash_of(7), |_| true), Some(at(1 << 39)));
@@ -205,11 +187,7 @@ mod tests {
         }
         let mean = (1 << 16) as f64 / n as f64;
         assert!((f64::from(shares[0]) / mean - 0.75).abs() < 0.05, "{}", shares[0]);
-        assert!(
-            (f64::from(shares[n - 1]) / mean - 1.5).abs() < 0.05,
-            "{}",
-            shares[n - 1]
-        );
+        assert!((f64::from(shares[n - 1]) / mean - 1.5).abs() < 0.05, "{}", shares[n - 1]);
         assert_eq!(table_number(KeyHash(u32::MAX), n), n - 1);
     }
 }

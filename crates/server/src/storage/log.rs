@@ -122,10 +122,7 @@ impl Log {
     pub fn new(limit_bytes: usize) -> io::Result<Self> {
         let segment_bytes = segment_bytes(limit_bytes);
         let count = (limit_bytes / segment_bytes).max(2);
-        let memory = MmapOptions::new()
-            .len(count * segment_bytes)
-            .no_reserve_swap()
-            .map_anon()?;
+        let memory = MmapOptions::new().len(count * segment_bytes).no_reserve_swap().map_anon()?;
         Ok(Self {
             memory,
             segment_bytes,
@@ -177,10 +174,7 @@ impl Log {
     /// Bytes of live records in the log.
     #[must_use]
     pub fn live_bytes(&self) -> usize {
-        self.by_age
-            .values()
-            .map(|&id| self.segments[id as usize].live_bytes)
-            .sum()
+        self.by_age.values().map(|&id| self.segments[id as usize].live_bytes).sum()
     }
 
     /// When the oldest segment was opened.
@@ -193,8 +187,7 @@ impl Log {
     /// Whether the open segment has `bytes` left.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.open()
-            .is_some_and(|id| self.segments[id as usize].used + bytes <= self.segment_bytes)
+        self.open().is_some_and(|id| self.segments[id as usize].used + bytes <= self.segment_bytes)
     }
 
     /// Opens a free segment, a warm one if there is one. The segment that was open takes no more records.
@@ -203,18 +196,10 @@ impl Log {
     /// Where no segment is free.
     pub fn open_segment(&mut self, now: UnixSeconds) {
         self.seal();
-        let id = self
-            .warm
-            .pop()
-            .or_else(|| self.cold.pop())
-            .expect("a free segment");
+        let id = self.warm.pop().or_else(|| self.cold.pop()).expect("a free segment");
         self.opened_count += 1;
         let opened = self.opened_count;
-        self.segments[id as usize] = Segment {
-            opened,
-            opened_at: now,
-            ..Segment::default()
-        };
+        self.segments[id as usize] = Segment { opened, opened_at: now, ..Segment::default() };
         self.by_age.insert(opened, id);
     }
 
@@ -273,9 +258,7 @@ impl Log {
         let (header, behind) = header_at(&self.memory, at.bytes());
         let (key, behind) = behind.split_at(header.key_len());
         let value = if header.is(LARGE) {
-            let (number, _) = behind
-                .split_first_chunk::<BLOCK_NUMBER_BYTES>()
-                .expect("a block number");
+            let (number, _) = behind.split_first_chunk::<BLOCK_NUMBER_BYTES>().expect("a block number");
             Stored::Block(u32::from_be_bytes(*number))
         } else {
             Stored::Inline(&behind[..header.value_len()])
@@ -371,10 +354,8 @@ impl Log {
         let (start, len) = (id as usize * self.segment_bytes, self.segment_bytes);
         // SAFETY: `&mut self` says that nobody looks at the range; the mapping is private and anonymous, so the
         // pages read as zeros afterwards, and any byte is a valid byte.
-        let advised = unsafe {
-            self.memory
-                .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
-        };
+        let advised =
+            unsafe { self.memory.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
         // The range is page-aligned and inside of the mapping; the system has no reason to refuse.
         debug_assert!(advised.is_ok(), "{advised:?}");
     }
@@ -395,12 +376,7 @@ mod tests {
     const LIMIT: usize = 256 << 10;
 
     fn header(key_len: usize, value_len: usize, marks: u16) -> RecordHeader {
-        let meta = Meta {
-            hash: KeyHash(1),
-            cas: Cas::from_wire(1).unwrap(),
-            flags: 0,
-            expiration: 0,
-        };
+        let meta = Meta { hash: KeyHash(1), cas: Cas::from_wire(1).unwrap(), flags: 0, expiration: 0 };
         RecordHeader::new(&meta, key_len, value_len, marks)
     }
 
@@ -430,20 +406,14 @@ mod tests {
         let mut log = Log::new(LIMIT).unwrap();
         let value = [0; 20_000];
         let records: Vec<_> = (0..9).map(|_| append(&mut log, &value)).collect();
-        assert_eq!(
-            (log.used_segments(), log.warm_segments(), log.cold_segments()),
-            (3, 0, 1)
-        );
+        assert_eq!((log.used_segments(), log.warm_segments(), log.cold_segments()), (3, 0, 1));
         for &at in &records[3..6] {
             log.end(at);
         }
         assert_eq!((log.used_segments(), log.warm_segments()), (2, 1));
         assert_eq!(log.live_bytes(), 6 * 20_040);
         assert!(log.cool());
-        assert_eq!(
-            (log.warm_segments(), log.cold_segments(), log.resident_bytes()),
-            (0, 2, 128 << 10)
-        );
+        assert_eq!((log.warm_segments(), log.cold_segments(), log.resident_bytes()), (0, 2, 128 << 10));
         assert!(!log.cool());
     }
 
@@ -464,12 +434,9 @@ mod tests {
 
     #[test]
     fn segments_are_powers_of_two_within_their_bounds() {
-        for (limit, bytes) in [
-            (1 << 20, 64 << 10),
-            (64 << 20, 64 << 10),
-            (200 << 20, 128 << 10),
-            (8 << 30, 1 << 20),
-        ] {
+        for (limit, bytes) in
+            [(1 << 20, 64 << 10), (64 << 20, 64 << 10), (200 << 20, 128 << 10), (8 << 30, 1 << 20)]
+        {
             assert_eq!(segment_bytes(limit), bytes);
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! | module | what it knows |
 //! | --- | --- |
-//! | [`engine`] | executes batches: which command does what to which item |
+//! | [`engine`] | executes batches: the way in |
+//! | [`commands`] | what each command does to which item |
+//! | [`items`] | finding, writing and ending items |
+//! | [`memory`] | keeping the limit: making room, evicting |
 //! | [`counter`] | decimal numbers in values |
 //! | [`record`] | an item as a packet, byte by byte |
 //! | [`log`] | segments of records: appending, ending, the order of age |
@@ -15,12 +18,15 @@
 //! loop around it is [`run`]. It never parses, logs or waits for anything but its queue.
 
 pub mod block;
+mod commands;
 pub mod counter;
 pub mod detail;
 pub mod engine;
 pub mod expiry;
 pub mod index;
+mod items;
 pub mod log;
+mod memory;
 pub mod record;
 
 use std::sync::Arc;
@@ -58,11 +64,7 @@ pub fn spawn(engine: Engine, clock: Clock) -> std::io::Result<Thread> {
     let bell = Arc::new(Bell::new(move || sleeper.unpark()));
     // The thread waits for exactly this message.
     let _ = tell_bell.send(Arc::clone(&bell));
-    Ok(Thread {
-        storage: Storage::new(sender, Arc::clone(&bell)),
-        bell,
-        join,
-    })
+    Ok(Thread { storage: Storage::new(sender, Arc::clone(&bell)), bell, join })
 }
 
 impl Thread {

@@ -103,11 +103,7 @@ impl RecordHeader {
     /// Bytes that the record takes in the log, padding included.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
-        let value = if self.is(LARGE) {
-            BLOCK_NUMBER_BYTES
-        } else {
-            self.value_len()
-        };
+        let value = if self.is(LARGE) { BLOCK_NUMBER_BYTES } else { self.value_len() };
         record_bytes(self.key_len(), value)
     }
 
@@ -190,33 +186,18 @@ mod tests {
         };
         let request = Request::parse(&packet).unwrap();
         assert_eq!(request.opcode(), wire::Opcode::SETQ);
-        let Command::Store {
-            mode: StoreMode::Set,
-            key,
-            value,
-            flags,
-            expiration,
-            cas,
-        } = request.command
+        let Command::Store { mode: StoreMode::Set, key, value, flags, expiration, cas } = request.command
         else {
             panic!("no store")
         };
         assert_eq!((key.as_bytes(), value, flags), (&b"key"[..], &b"value"[..], 5));
-        assert_eq!(
-            (expiration, cas),
-            (wire::Expiration::At(1 << 30), Cas::from_wire(77))
-        );
+        assert_eq!((expiration, cas), (wire::Expiration::At(1 << 30), Cas::from_wire(77)));
         assert_eq!((header.record_bytes(), header.value_len()), (40, 5));
     }
 
     #[test]
     fn a_large_record_takes_the_room_of_a_block_number() {
-        let meta = Meta {
-            hash: KeyHash(0),
-            cas: Cas::from_wire(1).unwrap(),
-            flags: 0,
-            expiration: 0,
-        };
+        let meta = Meta { hash: KeyHash(0), cas: Cas::from_wire(1).unwrap(), flags: 0, expiration: 0 };
         let header = RecordHeader::new(&meta, 3, 1 << 20, LARGE);
         assert_eq!((header.record_bytes(), header.value_len()), (40, 1 << 20));
     }

@@ -1,0 +1,269 @@
+//! The commands: what each does to which item.
+//!
+//! The semantics are memcached's, to the letter: which condition is looked at first, what a CAS of another version
+//! does to which command, what is kept and what is not.
+
+use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
+
+use crate::clock::UnixSeconds;
+use crate::limits::COUNTER_ITEM_BYTES_MAX;
+use crate::message::{Older, Refusal, Reply};
+use crate::storage::counter::{self, Digits};
+use crate::storage::detail::Event;
+use crate::storage::engine::{Answers, Engine};
+use crate::storage::expiry::unix_time;
+use crate::storage::items::{Item, NewValue, block_of};
+use crate::storage::log::{self, Address, Stored};
+use crate::storage::record::{LARGE, RECORD_HEADER_BYTES};
+
+impl Engine {
+    pub(super) fn get(&mut self, item: Item<'_>, answers: &mut Answers<'_>) -> Reply {
+        self.counters.cmd_get += 1;
+        let found = self.lookup_for_read(item);
+        let Some(at) = found else {
+            self.counters.get_misses += 1;
+            return Reply::NotFound;
+        };
+        self.counters.get_hits += 1;
+        self.hit(at, answers)
+    }
+
+    pub(super) fn get_and_touch(
+        &mut self,
+        item: Item<'_>,
+        expiration: Expiration,
+        answers: &mut Answers<'_>,
+    ) -> Reply {
+        match self.find_and_touch(item, expiration) {
+            Some(at) => self.hit(at, answers),
+            None => Reply::NotFound,
+        }
+    }
+
+    pub(super) fn touch(&mut self, item: Item<'_>, expiration: Expiration) -> Reply {
+        match self.find_and_touch(item, expiration) {
+            Some(at) => {
+                let header = self.log.header(at);
+                Reply::Touched { flags: header.flags(), cas: self.told(header.cas()) }
+            }
+            None => Reply::NotFound,
+        }
+    }
+
+    /// The expiration is all that changes: the version stays.
+    fn find_and_touch(&mut self, item: Item<'_>, expiration: Expiration) -> Option<Address> {
+        self.counters.cmd_touch += 1;
+        let Some(at) = self.lookup_for_read(item) else {
+            self.counters.touch_misses += 1;
+            return None;
+        };
+        self.counters.touch_hits += 1;
+        let expiration = unix_time(expiration, self.now);
+        self.log.header_mut(at).set_expiration(expiration);
+        Some(at)
+    }
+
+    /// SET, ADD, REPLACE. A version makes each of the three a compare-and-swap.
+    pub(super) fn store(
+        &mut self,
+        item: Item<'_>,
+        mode: StoreMode,
+        flags: u32,
+        expiration: UnixSeconds,
+        cas: Option<Cas>,
+        value: NewValue<'_>,
+    ) -> Reply {
+        self.counters.cmd_set += 1;
+        self.note(item, Event::Set);
+        let found = self.lookup(item);
+        let refused = match (cas, found) {
+            (Some(_), None) => {
+                self.counters.cas_misses += 1;
+                Some(Reply::NotFound)
+            }
+            (Some(cas), Some(at)) if !self.has_version(at, cas) => {
+                self.counters.cas_badval += 1;
+                Some(Reply::Exists)
+            }
+            (Some(_), Some(_)) => {
+                self.counters.cas_hits += 1;
+                None
+            }
+            (None, Some(_)) if mode == StoreMode::Add => Some(Reply::Exists),
+            (None, None) if mode == StoreMode::Replace => Some(Reply::NotFound),
+            (None, _) => None,
+        };
+        if let Some(refused) = refused {
+            return refused;
+        }
+        match self.write(item, flags, expiration, value) {
+            Ok(cas) => Reply::Stored { cas },
+            Err(why) => {
+                let older = if mode == StoreMode::Set { Older::Delete } else { Older::Keep };
+                self.unstorable(item, why, older)
+            }
+        }
+    }
+
+    /// APPEND, PREPEND. Flags and expiration stay.
+    pub(super) fn concat(
+        &mut self,
+        item: Item<'_>,
+        side: Concat,
+        cas: Option<Cas>,
+        value: NewValue<'_>,
+    ) -> Reply {
+        self.counters.cmd_set += 1;
+        self.note(item, Event::Set);
+        let Some(at) = self.lookup(item) else {
+            return Reply::NotStored;
+        };
+        if cas.is_some_and(|cas| !self.has_version(at, cas)) {
+            return Reply::Exists;
+        }
+        let record = self.log.record(at);
+        let (flags, expiration) = (record.header.flags(), record.header.expiration());
+        if record.header.value_len() + value.len() > self.config.item_bytes_max {
+            self.counters.store_too_large += 1;
+            return Reply::NotStored;
+        }
+        let old = match record.value {
+            Stored::Inline(old) => old,
+            Stored::Block(number) => self.blocks.get(number),
+        };
+        let parts = match side {
+            Concat::Append => [old, value.bytes()],
+            Concat::Prepend => [value.bytes(), old],
+        };
+        // The old value lies in the log, which is about to change: a copy of both, or the block that the new value
+        // is too large to do without.
+        let written = if log::is_inline(
+            item.key.len(),
+            parts[0].len() + parts[1].len(),
+            self.config.memory_bytes_max,
+        ) {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            scratch.clear();
+            scratch.extend_from_slice(parts[0]);
+            scratch.extend_from_slice(parts[1]);
+            let written = self.write(item, flags, expiration, NewValue::Inline(&scratch));
+            self.scratch = scratch;
+            written
+        } else {
+            match block_of(parts, &self.meter) {
+                Ok(block) => self.write(item, flags, expiration, NewValue::Block(block)),
+                Err(why) => Err(why),
+            }
+        };
+        match written {
+            Ok(cas) => Reply::Stored { cas },
+            Err(why) => self.unstorable(item, why, Older::Keep),
+        }
+    }
+
+    pub(super) fn unstorable(&mut self, item: Item<'_>, why: Refusal, older: Older) -> Reply {
+        match why {
+            Refusal::TooLarge => self.counters.store_too_large += 1,
+            Refusal::OutOfMemory => self.counters.store_no_memory += 1,
+        }
+        if older == Older::Delete
+            && let Some(at) = self.lookup(item)
+        {
+            self.unlink(at);
+        }
+        Reply::Refused(why)
+    }
+
+    pub(super) fn delete(&mut self, item: Item<'_>, cas: Option<Cas>) -> Reply {
+        self.note(item, Event::Delete);
+        let Some(at) = self.lookup(item) else {
+            self.counters.delete_misses += 1;
+            return Reply::NotFound;
+        };
+        if cas.is_some_and(|cas| !self.has_version(at, cas)) {
+            return Reply::Exists;
+        }
+        self.counters.delete_hits += 1;
+        self.unlink(at);
+        Reply::Done
+    }
+
+    /// INCREMENT, DECREMENT. That the value is a number at all is looked at before the version, its digits after it.
+    pub(super) fn count(
+        &mut self,
+        item: Item<'_>,
+        direction: Direction,
+        delta: u64,
+        on_miss: OnMiss,
+        cas: Option<Cas>,
+    ) -> Reply {
+        let Some(at) = self.lookup(item) else {
+            return self.count_missing(item, direction, on_miss);
+        };
+        let record = self.log.record(at);
+        let item_bytes = RECORD_HEADER_BYTES + item.key.len() + record.header.value_len();
+        if record.header.value_len() == 0 || item_bytes > COUNTER_ITEM_BYTES_MAX {
+            return Reply::NonNumeric;
+        }
+        if cas.is_some_and(|cas| !self.has_version(at, cas)) {
+            return Reply::Exists;
+        }
+        let old = match record.value {
+            Stored::Inline(old) => old,
+            Stored::Block(number) => self.blocks.get(number),
+        };
+        let Some(old) = counter::parse(old) else {
+            return Reply::NonNumeric;
+        };
+        let new = match direction {
+            Direction::Increment => old.wrapping_add(delta),
+            Direction::Decrement => old.saturating_sub(delta),
+        };
+        match direction {
+            Direction::Increment => self.counters.incr_hits += 1,
+            Direction::Decrement => self.counters.decr_hits += 1,
+        }
+        match self.write_number(item, at, new) {
+            Ok(cas) => Reply::Counted { value: new, cas },
+            Err(why) => self.unstorable(item, why, Older::Keep),
+        }
+    }
+
+    fn count_missing(&mut self, item: Item<'_>, direction: Direction, on_miss: OnMiss) -> Reply {
+        let OnMiss::Create { initial, expiration } = on_miss else {
+            match direction {
+                Direction::Increment => self.counters.incr_misses += 1,
+                Direction::Decrement => self.counters.decr_misses += 1,
+            }
+            return Reply::NotFound;
+        };
+        let expiration = unix_time(expiration, self.now);
+        match self.write(item, 0, expiration, NewValue::Inline(Digits::of(initial).as_bytes())) {
+            Ok(cas) => Reply::Counted { value: initial, cas },
+            Err(why) => self.unstorable(item, why, Older::Keep),
+        }
+    }
+
+    /// In the old digits' place where there is room, padded with spaces, as memcached does it; else as a new record.
+    fn write_number(&mut self, item: Item<'_>, at: Address, number: u64) -> Result<Option<Cas>, Refusal> {
+        let digits = Digits::of(number);
+        let header = *self.log.header(at);
+        if !header.is(LARGE) && digits.as_bytes().len() <= header.value_len() {
+            let cas = self.next_cas();
+            self.log.header_mut(at).set_cas(cas);
+            let (number, padding) = self.log.inline_value_mut(at).split_at_mut(digits.as_bytes().len());
+            number.copy_from_slice(digits.as_bytes());
+            padding.fill(b' ');
+            return Ok(self.told(cas.get()));
+        }
+        let padding = header.value_len().saturating_sub(digits.as_bytes().len());
+        let value = [digits.as_bytes(), &vec![b' '; padding]].concat();
+        self.write(item, header.flags(), header.expiration(), NewValue::Inline(&value))
+    }
+
+    pub(super) fn flush(&mut self, at: Expiration) -> Reply {
+        self.counters.cmd_flush += 1;
+        self.flushes.flush(at, self.now, self.newest_cas);
+        Reply::Done
+    }
+}

@@ -1,0 +1,220 @@
+//! Items: finding, writing and ending them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::Cas;
+
+use crate::clock::UnixSeconds;
+use crate::message::{Arena, KeyHash, Payload, Refusal, Reply};
+use crate::storage::block::{Block, Meter};
+use crate::storage::detail::Event;
+use crate::storage::engine::{Answers, Engine, Versions};
+use crate::storage::expiry::Life;
+use crate::storage::log::{self, Address, Stored};
+use crate::storage::record::{FETCHED, LARGE, Meta, RecordHeader};
+
+/// `stats sizes` counts items by multiples of this.
+const SIZE_STEP_BYTES: usize = 32;
+
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) hash: KeyHash,
+}
+
+/// The value of a write, before it has a place.
+pub(super) enum NewValue<'a> {
+    Inline(&'a [u8]),
+    Block(Bytes),
+}
+
+impl<'a> NewValue<'a> {
+    pub(super) fn of(value: Payload, input: &'a Arena, answers: &mut Answers<'_>) -> Self {
+        match value {
+            Payload::Inline(span) => Self::Inline(&input.filled()[span.range()]),
+            Payload::Large(at) => Self::Block(std::mem::take(&mut answers.large[at as usize])),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes) => bytes,
+            Self::Block(block) => block,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+}
+
+/// Whether an item comes or goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Track {
+    Enter,
+    Leave,
+}
+
+/// Stands in for a version until one is drawn.
+const FIRST_CAS: Cas = match Cas::from_wire(1) {
+    Some(cas) => cas,
+    None => unreachable!(),
+};
+
+impl Engine {
+    /// The item under a key, if it is there for anyone to see. One that has expired or was flushed goes.
+    pub(super) fn lookup(&mut self, item: Item<'_>) -> Option<Address> {
+        self.lookup_life(item).ok()
+    }
+
+    /// The same for a command that reads, which counts why there is nothing, and remembers that the item was read.
+    pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
+        let found = match self.lookup_life(item) {
+            Ok(at) => {
+                let header = self.log.header(at);
+                if !header.is(FETCHED) {
+                    self.log.header_mut(at).mark(FETCHED);
+                }
+                Some(at)
+            }
+            Err(life) => {
+                match life {
+                    Some(Life::Expired) => self.counters.get_expired += 1,
+                    Some(Life::Flushed) => self.counters.get_flushed += 1,
+                    Some(Life::Live) | None => {}
+                }
+                None
+            }
+        };
+        self.note(item, if found.is_some() { Event::Hit } else { Event::Miss });
+        found
+    }
+
+    fn lookup_life(&mut self, item: Item<'_>) -> Result<Address, Option<Life>> {
+        let at = self.index.find(item.hash, |at| self.log.key(at) == item.key).ok_or(None)?;
+        match self.flushes.life_of(self.log.header(at), self.now) {
+            Life::Live => Ok(at),
+            gone => {
+                self.reclaim(at);
+                Err(Some(gone))
+            }
+        }
+    }
+
+    /// The answer that holds the item's value: a small one copied, a large one by reference.
+    pub(super) fn hit(&mut self, at: Address, answers: &mut Answers<'_>) -> Reply {
+        let record = self.log.record(at);
+        let value = match record.value {
+            Stored::Inline(value) => answers.copy(value),
+            Stored::Block(number) => answers.share(self.blocks.get(number).clone()),
+        };
+        Reply::Hit { flags: record.header.flags(), cas: self.told(record.header.cas()), value }
+    }
+
+    /// Writes an item in the place of the one that was under its key.
+    pub(super) fn write(
+        &mut self,
+        item: Item<'_>,
+        flags: u32,
+        expiration: UnixSeconds,
+        value: NewValue<'_>,
+    ) -> Result<Option<Cas>, Refusal> {
+        let inline = log::is_inline(item.key.len(), value.len(), self.config.memory_bytes_max);
+        let value = match value {
+            NewValue::Inline(bytes) if !inline => NewValue::Block(block_of([bytes, &[]], &self.meter)?),
+            value => value,
+        };
+        let marks = if inline { 0 } else { LARGE };
+        // The version is drawn last: a write that is refused takes none.
+        let mut meta = Meta { hash: item.hash, cas: FIRST_CAS, flags, expiration };
+        let bytes = RecordHeader::new(&meta, item.key.len(), value.len(), marks).record_bytes();
+        self.make_room(bytes)?;
+        meta.cas = self.next_cas();
+        let header = RecordHeader::new(&meta, item.key.len(), value.len(), marks);
+        self.item_bytes += header.item_bytes();
+        self.track_size(header.item_bytes(), Track::Enter);
+        let at = match value {
+            NewValue::Block(block) if !inline => {
+                let number = self.blocks.insert(block);
+                self.log.append_large(&header, item.key, number)
+            }
+            value => self.log.append(&header, item.key, [value.bytes(), &[]]),
+        };
+        self.counters.total_items += 1;
+        if let Some(old) = self.index.put(item.hash, at, |at| self.log.key(at) == item.key) {
+            self.end_record(old);
+        }
+        Ok(self.told(meta.cas.get()))
+    }
+
+    /// Takes an item out.
+    pub(super) fn unlink(&mut self, at: Address) {
+        self.index.remove(self.log.header(at).hash(), at);
+        self.end_record(at);
+    }
+
+    fn end_record(&mut self, at: Address) {
+        let record = self.log.record(at);
+        let item_bytes = record.header.item_bytes();
+        if let Stored::Block(number) = record.value {
+            self.blocks.remove(number);
+        }
+        self.log.end(at);
+        self.item_bytes -= item_bytes;
+        self.track_size(item_bytes, Track::Leave);
+    }
+
+    /// Takes out an item that is gone already: it has expired, or was flushed.
+    pub(super) fn reclaim(&mut self, at: Address) {
+        self.counters.reclaimed += 1;
+        if !self.log.header(at).is(FETCHED) {
+            self.counters.expired_unfetched += 1;
+        }
+        self.unlink(at);
+    }
+
+    pub(super) fn next_cas(&mut self) -> Cas {
+        self.newest_cas += 1;
+        Cas::from_wire(self.newest_cas).expect("2^64 versions last longer than any server")
+    }
+
+    /// A version as clients are told it.
+    pub(super) fn told(&self, cas: u64) -> Option<Cas> {
+        match self.config.versions {
+            Versions::Told => Cas::from_wire(cas),
+            Versions::Hidden => None,
+        }
+    }
+
+    pub(super) fn has_version(&self, at: Address, cas: Cas) -> bool {
+        self.told(self.log.header(at).cas()) == Some(cas)
+    }
+
+    pub(super) fn note(&mut self, item: Item<'_>, event: Event) {
+        if self.detail_enabled {
+            self.detail.record(item.key, event);
+        }
+    }
+
+    fn track_size(&mut self, item_bytes: usize, track: Track) {
+        let Some(sizes) = &mut self.sizes else { return };
+        let step = item_bytes.next_multiple_of(SIZE_STEP_BYTES);
+        let count = sizes.entry(step).or_default();
+        match track {
+            Track::Enter => *count += 1,
+            Track::Leave => *count -= 1,
+        }
+        if *count == 0 {
+            sizes.remove(&step);
+        }
+    }
+}
+
+pub(super) fn block_of(parts: [&[u8]; 2], meter: &Arc<Meter>) -> Result<Bytes, Refusal> {
+    let mut block = Block::new(parts[0].len() + parts[1].len(), meter).map_err(|_| Refusal::OutOfMemory)?;
+    for part in parts {
+        block.extend(part);
+    }
+    Ok(block.freeze())
+}
