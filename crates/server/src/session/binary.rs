@@ -293,10 +293,10 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Done => answer(success(note, None), output),
         Reply::Stored { cas } => answer(success(note, *cas), output),
         Reply::Counted { value, cas } => {
-            answer(Response { value: &value.to_be_bytes(), ..success(note, *cas) }, output)
+            answer(Response { value: &value.to_be_bytes(), ..success(note, *cas) }, output);
         }
         Reply::Touched { flags, cas } => {
-            answer(Response { extras: &flags.to_be_bytes(), ..success(note, *cas) }, output)
+            answer(Response { extras: &flags.to_be_bytes(), ..success(note, *cas) }, output);
         }
         Reply::Exists => error(note, Status::EXISTS, output),
         Reply::NotStored => error(note, Status::NOT_STORED, output),

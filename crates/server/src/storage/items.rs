@@ -12,7 +12,7 @@ use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
 use crate::storage::log::{self, Address, Stored};
-use crate::storage::record::{FETCHED, LARGE, Meta, RecordHeader};
+use crate::storage::record::{BLOCK_NUMBER_BYTES, FETCHED, LARGE, Meta, RecordHeader, record_bytes};
 
 /// `stats sizes` counts items by multiples of this.
 const SIZE_STEP_BYTES: usize = 32;
@@ -55,12 +55,6 @@ enum Track {
     Enter,
     Leave,
 }
-
-/// Stands in for a version until one is drawn.
-const FIRST_CAS: Cas = match Cas::from_wire(1) {
-    Some(cas) => cas,
-    None => unreachable!(),
-};
 
 impl Engine {
     /// The item under a key, if it is there for anyone to see. One that has expired or was flushed goes.
@@ -125,12 +119,10 @@ impl Engine {
             NewValue::Inline(bytes) if !inline => NewValue::Block(block_of([bytes, &[]], &self.meter)?),
             value => value,
         };
-        let marks = if inline { 0 } else { LARGE };
-        // The version is drawn last: a write that is refused takes none.
-        let mut meta = Meta { hash: item.hash, cas: FIRST_CAS, flags, expiration };
-        let bytes = RecordHeader::new(&meta, item.key.len(), value.len(), marks).record_bytes();
+        let bytes = record_bytes(item.key.len(), if inline { value.len() } else { BLOCK_NUMBER_BYTES });
         self.make_room(bytes)?;
-        meta.cas = self.next_cas();
+        let meta = Meta { hash: item.hash, cas: self.next_cas(), flags, expiration };
+        let marks = if inline { 0 } else { LARGE };
         let header = RecordHeader::new(&meta, item.key.len(), value.len(), marks);
         self.item_bytes += header.item_bytes();
         self.track_size(header.item_bytes(), Track::Enter);
