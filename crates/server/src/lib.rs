@@ -11,6 +11,7 @@ pub mod hop;
 pub mod limits;
 pub mod message;
 pub mod net;
+mod patience;
 pub mod process;
 pub mod server;
 pub mod session;

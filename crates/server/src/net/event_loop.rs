@@ -23,6 +23,7 @@ use crate::message::{Batch, ConnId};
 use crate::net::connection::{Connection, Traffic, Wish};
 use crate::net::slots::Slots;
 use crate::net::socket::Socket;
+use crate::patience::Patience;
 use crate::server::Server;
 use crate::session::Output;
 use crate::stats::ServerCounters;
@@ -99,6 +100,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::new(Arc::clone(&home)))).collect(),
         output: Output::default(),
         traffic: Traffic::default(),
+        patience: Patience::default(),
         drain_until: None,
     };
     let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
@@ -122,6 +124,7 @@ struct EventLoop {
     spare: Vec<Box<Batch>>,
     output: Output,
     traffic: Traffic,
+    patience: Patience,
     drain_until: Option<Instant>,
 }
 
@@ -142,24 +145,35 @@ impl EventLoop {
         }
     }
 
-    /// Sleeps until there is something to do, if there is nothing.
+    /// Waits until there is something to do, if there is nothing.
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
-        let mut polled = Ok(());
         events.clear();
-        if !self.ready.is_empty() && !self.spare.is_empty() {
-            polled = self.poll.poll(events, Some(Duration::ZERO));
+        let may_read = !self.ready.is_empty() && !self.spare.is_empty();
+        let polled = if may_read || self.answers_come_soon() {
+            self.poll.poll(events, Some(Duration::ZERO))
         } else {
-            let timeout = self.next_deadline().map(|next| next.saturating_duration_since(Instant::now()));
-            let Self { poll, bell, orders, answers, .. } = self;
-            bell.sleep_unless(
-                || !orders.is_empty() || !answers.is_empty(),
-                || polled = poll.poll(events, timeout),
-            );
-        }
+            self.sleep(events)
+        };
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             polled => polled,
         }
+    }
+
+    /// While a batch is on its way, its answers are worth staying awake for.
+    fn answers_come_soon(&mut self) -> bool {
+        self.spare.len() < BATCHES_PER_LOOP && self.patience.wait(|| !self.answers.is_empty())
+    }
+
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.next_deadline().map(|next| next.saturating_duration_since(Instant::now()));
+        let Self { poll, bell, orders, answers, .. } = self;
+        let mut polled = Ok(());
+        bell.sleep_unless(
+            || !orders.is_empty() || !answers.is_empty(),
+            || polled = poll.poll(events, timeout),
+        );
+        polled
     }
 
     fn next_deadline(&self) -> Option<Instant> {

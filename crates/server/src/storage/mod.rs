@@ -39,6 +39,7 @@ pub use engine::{Engine, EngineConfig};
 use crate::clock::Clock;
 use crate::hop::{Bell, Storage};
 use crate::message::Batch;
+use crate::patience::Patience;
 
 /// The running storage thread.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ impl Thread {
 
 /// Executes batches until no front end is left.
 fn run(mut engine: Engine, inbox: &Receiver<Box<Batch>>, bell: &Bell, clock: Clock) {
+    let mut patience = Patience::default();
     loop {
         match inbox.try_recv() {
             Ok(mut batch) => {
@@ -95,7 +97,7 @@ fn run(mut engine: Engine, inbox: &Receiver<Box<Batch>>, bell: &Bell, clock: Clo
             }
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
-                if !engine.maintain(clock.now()) {
+                if !engine.maintain(clock.now()) && !patience.wait(|| !inbox.is_empty()) {
                     bell.sleep_unless(|| !inbox.is_empty(), thread::park);
                 }
             }

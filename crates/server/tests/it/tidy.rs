@@ -12,9 +12,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("memmap2::", &["server/src/storage/log.rs", "server/src/storage/block.rs"]),
     ("unsafe {", &["server/src/storage/log.rs"]),
     ("crossbeam_channel::", &["server/src/hop.rs", "server/src/net/event_loop.rs", "server/src/storage/mod.rs"]),
-    ("std::thread", &["server/src/net/", "server/src/storage/mod.rs", "server/src/config.rs"]),
+    ("std::thread", &["server/src/net/", "server/src/storage/mod.rs", "server/src/config.rs", "server/src/patience.rs"]),
     ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs"]),
-    ("Instant::now", &["server/src/net/", "server/src/clock.rs"]),
+    ("Instant::now", &["server/src/net/", "server/src/clock.rs", "server/src/patience.rs"]),
     ("SystemTime::now", &["server/src/clock.rs"]),
     // The storage thread neither parses nor logs.
     ("wire::split", &["wire/src/", "server/src/session/"]),
