@@ -73,32 +73,158 @@ impl Home {
     }
 }
 
+/// What the storage thread is told.
+#[derive(Debug)]
+pub enum Request {
+    /// To execute a batch, and to send it home.
+    Execute(Box<Batch>),
+    /// To end. Nothing comes behind it.
+    End,
+}
+
 /// The storage thread, as its front ends hold it.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    requests: Sender<Box<Batch>>,
+    requests: Sender<Request>,
     bell: Arc<Bell>,
 }
 
 impl Storage {
     /// Requests go into `requests`, and then `bell` rings.
     #[must_use]
-    pub fn new(requests: Sender<Box<Batch>>, bell: Arc<Bell>) -> Self {
+    pub fn new(requests: Sender<Request>, bell: Arc<Bell>) -> Self {
         Self { requests, bell }
     }
 
-    /// Sends a batch. The storage thread outlives its front ends, so it is there.
-    pub fn send(&self, batch: Box<Batch>) {
-        let sent = self.requests.send(batch);
-        debug_assert!(sent.is_ok(), "the storage thread outlives its front ends");
-        self.bell.ring_if_asleep();
+    /// Sends a batch.
+    pub fn execute(&self, batch: Box<Batch>) {
+        self.send(Request::Execute(batch));
+    }
+
+    /// Ends the storage thread, when everything that was sent before is done.
+    pub fn end(&self) {
+        self.send(Request::End);
+    }
+
+    /// A storage thread that is gone executes nothing: its batches go with it.
+    fn send(&self, request: Request) {
+        if self.requests.send(request).is_ok() {
+            self.bell.ring_if_asleep();
+        }
     }
 }
 
-impl Drop for Storage {
-    /// The last front end that goes must wake the storage thread, or it would never see that it may go, too. The
-    /// bell is rung before the sender is dropped, so the storage thread looks again after a while on its own, too.
-    fn drop(&mut self) {
-        self.bell.ring_if_asleep();
+/// The ways in which the threads can interleave and the memory can reorder, tried one after another:
+/// `RUSTFLAGS="--cfg memwire_loom" cargo test -p memwire --lib model --release`.
+///
+/// The queue is a number that goes up, without any ordering of its own, so that nothing but the bell's fences can
+/// make it seen. A wake-up that is lost shows as a deadlock.
+#[cfg(all(test, memwire_loom))]
+mod model {
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    use super::*;
+
+    /// The bell, or a broken copy of it.
+    trait Wakes: Send + Sync + 'static {
+        fn sleep_unless(&self, has_work: impl FnOnce() -> bool, sleep: impl FnOnce());
+        fn ring_if_asleep(&self);
+    }
+
+    impl Wakes for Bell {
+        fn sleep_unless(&self, has_work: impl FnOnce() -> bool, sleep: impl FnOnce()) {
+            Self::sleep_unless(self, has_work, sleep);
+        }
+
+        fn ring_if_asleep(&self) {
+            Self::ring_if_asleep(self);
+        }
+    }
+
+    /// The bell without its fences.
+    struct Unfenced(Bell);
+
+    impl Wakes for Unfenced {
+        fn sleep_unless(&self, has_work: impl FnOnce() -> bool, sleep: impl FnOnce()) {
+            self.0.asleep.store(true, Ordering::Relaxed);
+            if !has_work() {
+                sleep();
+            }
+            self.0.asleep.store(false, Ordering::Relaxed);
+        }
+
+        fn ring_if_asleep(&self) {
+            if self.0.asleep.load(Ordering::Relaxed) && self.0.asleep.swap(false, Ordering::Relaxed) {
+                (self.0.ring)();
+            }
+        }
+    }
+
+    /// The bell with the last look at the queue before the flag is set.
+    struct Hasty(Bell);
+
+    impl Wakes for Hasty {
+        fn sleep_unless(&self, has_work: impl FnOnce() -> bool, sleep: impl FnOnce()) {
+            let has_work = has_work();
+            self.0.sleep_unless(|| has_work, sleep);
+        }
+
+        fn ring_if_asleep(&self) {
+            self.0.ring_if_asleep();
+        }
+    }
+
+    /// One thread takes what the others put into the queue, and sleeps where there is nothing. Each of them puts in
+    /// its count of pieces of work.
+    fn all_work_is_taken<W: Wakes>(make: fn(Bell) -> W, counts: &'static [usize]) {
+        let mut model = loom::model::Builder::new();
+        // All ways take minutes, and find nothing that three switches at any point do not find.
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let sleeper = thread::current();
+            let bell = Arc::new(make(Bell::new(move || sleeper.unpark())));
+            let queue = Arc::new(AtomicUsize::new(0));
+            for &count in counts {
+                let (bell, queue) = (Arc::clone(&bell), Arc::clone(&queue));
+                thread::spawn(move || {
+                    for _ in 0..count {
+                        queue.fetch_add(1, Ordering::Relaxed);
+                        bell.ring_if_asleep();
+                    }
+                });
+            }
+            let mut taken = 0;
+            while taken < counts.iter().sum() {
+                let there = queue.load(Ordering::Relaxed);
+                if there == taken {
+                    bell.sleep_unless(|| queue.load(Ordering::Relaxed) > taken, thread::park);
+                }
+                taken = there;
+            }
+        });
+    }
+
+    #[test]
+    fn no_wake_up_is_lost() {
+        all_work_is_taken(|bell| bell, &[1]);
+        all_work_is_taken(|bell| bell, &[2]);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_where_two_ring() {
+        all_work_is_taken(|bell| bell, &[1, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn without_the_fences_the_model_loses_a_wake_up() {
+        all_work_is_taken(Unfenced, &[1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn with_an_early_last_look_the_model_loses_a_wake_up() {
+        all_work_is_taken(Hasty, &[1]);
     }
 }

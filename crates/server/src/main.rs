@@ -71,16 +71,21 @@ fn run(Resolved { config, warnings }: Resolved) -> Result<(), String> {
     let listeners = listener::Listeners::open(&config)?;
     process::go_into_background(&config.process, config.verbosity)?;
     let process = config.process.clone();
+    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
     let _pid_file = PidFile::write(&process)?;
     process::become_user(&process)?;
 
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
     let server = Arc::new(Server::new(config, Clock::start(), seed));
-    serve(&server, listeners)
+    serve(&server, listeners, signals)
 }
 
 /// Starts the threads, serves until a signal comes, and lets each thread finish what the ones before it have sent.
-fn serve(server: &Arc<Server>, listeners: listener::Listeners) -> Result<(), String> {
+fn serve(
+    server: &Arc<Server>,
+    listeners: listener::Listeners,
+    signals: listener::Signals,
+) -> Result<(), String> {
     let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter))
         .map_err(|error| format!("-m {}: {error}", server.config.memory_bytes_max >> 20))?;
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
@@ -92,7 +97,7 @@ fn serve(server: &Arc<Server>, listeners: listener::Listeners) -> Result<(), Str
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
         listener::write_port_file(path.as_ref(), &listeners.tcp_addresses())?;
     }
-    let listened = listeners.run(server, &loops);
+    let listened = listeners.run(signals, server, &loops);
     for event_loop in &loops {
         event_loop.drain();
     }

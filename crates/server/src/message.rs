@@ -289,6 +289,14 @@ impl Batch {
     }
 }
 
+impl Command {
+    /// Whether its answer can be longer than a packet's header and some bytes.
+    #[must_use]
+    pub fn answers_at_length(&self) -> bool {
+        matches!(self, Self::Get | Self::GetAndTouch { .. } | Self::Stats(_))
+    }
+}
+
 impl Run {
     /// The places of its operations in [`Batch::ops`].
     #[must_use]

@@ -73,14 +73,15 @@ mod tests {
 
     #[test]
     fn work_that_comes_soon_is_waited_for() {
-        let looks = Cell::new(0);
-        let mut patience = Patience::default();
-        let came = patience.wait(|| {
-            looks.set(looks.get() + 1);
-            looks.get() == 3
-        });
-        // On a busy machine the yield may have been taken by others; then the thread was right to give up.
-        assert!(came || patience.cautious_until.is_some());
+        let comes_at_third_look = || {
+            let looks = Cell::new(0);
+            Patience::default().wait(|| {
+                looks.set(looks.get() + 1);
+                looks.get() == 3
+            })
+        };
+        // On a busy machine a yield may take all the time that there is.
+        assert!((0..1000).any(|_| comes_at_third_look()));
     }
 
     #[test]

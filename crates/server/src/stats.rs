@@ -153,6 +153,21 @@ pub enum StorageStats {
     },
 }
 
+impl StorageStats {
+    /// Bytes that the answer comes to, about.
+    #[must_use]
+    pub fn told_bytes(&self) -> usize {
+        const LINE_BYTES: usize = 64;
+        const LINES: usize = 64;
+        match self {
+            Self::Nothing => 0,
+            Self::Figures(_) | Self::Settings { .. } => LINES * LINE_BYTES,
+            Self::Sizes(sizes) => sizes.as_ref().map_or(0, Vec::len) * LINE_BYTES,
+            Self::Detail(dump) => dump.len(),
+        }
+    }
+}
+
 /// The state of the storage.
 #[derive(Debug, Clone)]
 pub struct StorageFigures {

@@ -205,6 +205,8 @@ impl Connection {
             let sent = self.outbox.send(output, &mut self.socket, &mut traffic.written);
             self.close_if_lost(&sent);
         }
+        // Large values that were sent are not held until the next answer comes.
+        output.clear();
     }
 
     /// Writes what is waiting.

@@ -277,7 +277,7 @@ impl EventLoop {
             batch.recycle();
             self.spare.push(batch);
         } else {
-            self.storage.send(batch);
+            self.storage.execute(batch);
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook_mio::v1_0::Signals;
+pub use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::config::{Config, Listen};
@@ -74,9 +74,8 @@ impl Listeners {
     ///
     /// # Errors
     /// What the system reports of the poll.
-    pub fn run(mut self, server: &Arc<Server>, loops: &[Handle]) -> io::Result<()> {
+    pub fn run(mut self, mut signals: Signals, server: &Arc<Server>, loops: &[Handle]) -> io::Result<()> {
         let mut poll = Poll::new()?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         for (at, socket) in self.sockets.iter_mut().enumerate() {
             socket.register(&poll, Token(at))?;
@@ -110,6 +109,15 @@ impl Listeners {
             }
         }
     }
+}
+
+/// From here on a signal that asks for the end does not kill, but waits to be heard by [`Listeners::run`]. To be
+/// called before anyone can know that there is somebody to send one to.
+///
+/// # Errors
+/// What the system reports.
+pub fn hear_signals() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGUSR1])
 }
 
 impl Drop for Listeners {

@@ -75,6 +75,7 @@ impl Engine {
     ) -> Reply {
         self.counters.cmd_set += 1;
         self.note(item, Event::Set);
+        let cas = self.heeded(cas);
         let found = self.lookup(item);
         let refused = match (cas, found) {
             (Some(_), None) => {
@@ -118,6 +119,7 @@ impl Engine {
         let Some(at) = self.lookup(item) else {
             return Reply::NotStored;
         };
+        let cas = self.heeded(cas);
         if cas.is_some_and(|cas| !self.has_version(at, cas)) {
             return Reply::Exists;
         }

@@ -108,7 +108,7 @@ impl Engine {
 
     /// Executes a batch at `now`: every operation of every run, in order, gets its answer in [`Batch::replies`].
     ///
-    /// Where the values of the answers grow too long, the rest of a run is left from a read on, and
+    /// Where the answers grow too long, the rest of a run is left from a read on, and
     /// [`Run::executed`](crate::message::Run::executed) says so.
     pub fn execute(&mut self, batch: &mut Batch, now: UnixSeconds) {
         self.now = now;
@@ -121,7 +121,7 @@ impl Engine {
             for op in &batch.ops[run.ops()] {
                 let full = answers.bytes - bytes_before >= ANSWER_BYTES_PER_RUN
                     || answers.bytes >= ANSWER_BYTES_PER_BATCH;
-                if full && matches!(op.command, Command::Get | Command::GetAndTouch { .. }) {
+                if full && op.command.answers_at_length() {
                     break;
                 }
                 batch.replies.push(self.apply(op, &batch.input, &mut answers));
@@ -160,14 +160,14 @@ impl Engine {
                 self.count(item, direction, delta, on_miss, cas)
             }
             Command::Flush { at } => self.flush(at),
-            Command::Stats(group) => self.stats(group),
+            Command::Stats(group) => self.stats(group, answers),
         }
     }
 }
 
 /// Statistics.
 impl Engine {
-    fn stats(&mut self, group: Group) -> Reply {
+    fn stats(&mut self, group: Group, answers: &mut Answers<'_>) -> Reply {
         let figures = match group {
             Group::General | Group::Items | Group::Slabs => StorageStats::Figures(Box::new(self.figures())),
             Group::Sizes => StorageStats::Sizes(
@@ -187,6 +187,7 @@ impl Engine {
             }
             Group::Settings => StorageStats::Settings { detail_enabled: self.detail_enabled },
         };
+        answers.bytes += figures.told_bytes();
         Reply::Stats(Box::new(figures))
     }
 

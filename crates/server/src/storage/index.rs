@@ -139,6 +139,16 @@ impl Index {
         }
     }
 
+    /// Says where a record has been moved to.
+    pub fn relocate(&mut self, hash: KeyHash, from: Address, to: Address) {
+        let kept = kept_bits(hash);
+        let table = &mut self.tables[table_number(hash, self.tables.len())];
+        match table.find_mut(table_hash(kept), |entry| entry.address() == from) {
+            Some(entry) => *entry = Entry::new(hash, to),
+            None => unreachable!("a live record is in the index"),
+        }
+    }
+
     fn table_of(&self, hash: KeyHash) -> usize {
         table_number(hash, self.tables.len())
     }

@@ -179,6 +179,11 @@ impl Engine {
         }
     }
 
+    /// The version that a store asks for. Where clients are told none, stores do not heed what they ask for.
+    pub(super) fn heeded(&self, cas: Option<Cas>) -> Option<Cas> {
+        cas.filter(|_| self.config.versions == Versions::Told)
+    }
+
     pub(super) fn has_version(&self, at: Address, cas: Cas) -> bool {
         self.told(self.log.header(at).cas()) == Some(cas)
     }

@@ -2,8 +2,8 @@
 //!
 //! General allocators do not keep a memory limit once value sizes drift, because a page stays as long as one item on
 //! it lives. Here memory is taken and given back a segment at a time. A record is appended to the open segment. Its
-//! marks, its expiration and, for a counter, its digits change in place; it never moves. A record that ends becomes
-//! dead bytes, and a segment with nothing but dead bytes is free.
+//! marks, its expiration and, for a counter, its digits change in place. A record that ends becomes dead bytes, and a
+//! segment with nothing but dead bytes is free.
 //!
 //! ```text
 //!   by age:   oldest ────────────────────────────────> newest
@@ -165,6 +165,13 @@ impl Log {
         self.warm.len()
     }
 
+    /// Free segments that can be used without going over the limit, if that leaves `bytes_left`: a warm one takes no
+    /// more memory, a cold one does.
+    #[must_use]
+    pub fn free_segments(&self, bytes_left: usize) -> usize {
+        self.warm.len() + self.cold.len().min(bytes_left / self.segment_bytes)
+    }
+
     /// Free segments whose pages are not in memory.
     #[must_use]
     pub fn cold_segments(&self) -> usize {
@@ -224,13 +231,7 @@ impl Log {
     /// Where the open segment has no room for it.
     pub fn append(&mut self, header: &RecordHeader, key: &[u8], value: [&[u8]; 2]) -> Address {
         let bytes = header.record_bytes();
-        assert!(self.has_room(bytes), "room is made before a record is appended");
-        let id = self.open().expect("the segment that has room");
-        let segment = &mut self.segments[id as usize];
-        let offset = id as usize * self.segment_bytes + segment.used;
-        segment.used += bytes;
-        segment.live_bytes += bytes;
-
+        let offset = self.take_room(bytes);
         let mut room = &mut self.memory[offset..offset + bytes];
         for part in [header.as_bytes(), key, value[0], value[1]] {
             let (to, behind) = room.split_at_mut(part.len());
@@ -313,22 +314,74 @@ impl Log {
         }
     }
 
+    /// The segment, other than the open one, in which the least lives, if that is `live_bytes_max` at most.
+    #[must_use]
+    pub fn emptiest(&self, live_bytes_max: usize) -> Option<u32> {
+        let open = self.open();
+        let closed = self.by_age.values().copied().filter(|id| Some(*id) != open);
+        let emptiest = closed.min_by_key(|id| self.segments[*id as usize].live_bytes)?;
+        (self.segments[emptiest as usize].live_bytes <= live_bytes_max).then_some(emptiest)
+    }
+
+    /// The first live record of a segment.
+    #[must_use]
+    pub fn first_live(&self, segment: u32) -> Option<Address> {
+        self.live_from(segment, 0)
+    }
+
+    /// The first live record of a segment behind the one at `at`.
+    #[must_use]
+    pub fn next_live(&self, segment: u32, at: Address) -> Option<Address> {
+        let offset = at.bytes() - segment as usize * self.segment_bytes;
+        self.live_from(segment, offset + self.header(at).record_bytes())
+    }
+
+    /// The first live record of a segment from `offset` on.
+    fn live_from(&self, segment: u32, mut offset: usize) -> Option<Address> {
+        let base = segment as usize * self.segment_bytes;
+        while offset < self.segments[segment as usize].used {
+            let at = Address::from_bytes(base + offset);
+            let header = self.header(at);
+            if !header.is(DEAD) {
+                return Some(at);
+            }
+            offset += header.record_bytes();
+        }
+        None
+    }
+
+    /// Appends a copy of the record at `at`. That one is to be [ended](Self::end).
+    ///
+    /// # Panics
+    /// Where the open segment has no room for it.
+    pub fn append_copy(&mut self, at: Address) -> Address {
+        let bytes = self.header(at).record_bytes();
+        let offset = self.take_room(bytes);
+        self.memory.copy_within(at.bytes()..at.bytes() + bytes, offset);
+        Address::from_bytes(offset)
+    }
+
     /// The live record that was written first.
     pub fn oldest(&mut self) -> Option<Address> {
         let (&opened, &id) = self.by_age.first_key_value()?;
         if self.cursor.opened != opened {
             self.cursor = Cursor { opened, offset: 0 };
         }
-        let base = id as usize * self.segment_bytes;
-        while self.cursor.offset < self.segments[id as usize].used {
-            let at = Address::from_bytes(base + self.cursor.offset);
-            let header = self.header(at);
-            if !header.is(DEAD) {
-                return Some(at);
-            }
-            self.cursor.offset += header.record_bytes();
-        }
-        None
+        let live = self.live_from(id, self.cursor.offset);
+        let end = self.segments[id as usize].used;
+        self.cursor.offset = live.map_or(end, |at| at.bytes() - id as usize * self.segment_bytes);
+        live
+    }
+
+    /// The offset of `bytes` at the end of the open segment, which are then taken.
+    fn take_room(&mut self, bytes: usize) -> usize {
+        assert!(self.has_room(bytes), "room is made before a record is appended");
+        let id = self.open().expect("the segment that has room");
+        let segment = &mut self.segments[id as usize];
+        let offset = id as usize * self.segment_bytes + segment.used;
+        segment.used += bytes;
+        segment.live_bytes += bytes;
+        offset
     }
 
     fn open(&self) -> Option<u32> {

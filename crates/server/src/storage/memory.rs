@@ -1,14 +1,31 @@
 //! Memory: how the limit is kept.
 //!
-//! Segments, index and large values are charged against one limit. A write makes room for itself: in the open segment,
-//! in a free one, or in the place of the oldest items, which are evicted record by record until a segment is free.
+//! Segments, index and large values are charged against one limit. A write makes room for itself, in the first of
+//! these ways that there is:
+//!
+//! 1. the open segment has room;
+//! 2. a segment is free, besides one that is kept in reserve;
+//! 3. a segment is mostly dead bytes, of items that were overwritten or deleted: what lives in it is moved to the open
+//!    segment, or to the reserve, and it is free (cleaning);
+//! 4. the oldest items are evicted, record by record, until a segment is free.
+//!
+//! Where items are not to be evicted, cleaning goes on until hardly anything is dead, and then the write is refused.
 //! Large values that are on their way in or out count as well; memory that they have taken goes off the cache at the
 //! next batch.
 
 use crate::message::Refusal;
 use crate::storage::engine::{Engine, WhenFull};
 use crate::storage::expiry::Life;
+use crate::storage::log::Address;
 use crate::storage::record::FETCHED;
+
+/// Free segments that only cleaning may use: what lives in one segment fits into another.
+const RESERVE_SEGMENTS: usize = 1;
+
+/// Of 16 parts of a segment, how many may live if it is to be cleaned. Each byte that lives is copied for the dead ones.
+const CLEAN_LIVE_SIXTEENTHS: usize = 8;
+/// The same, where the alternative is to refuse.
+const CLEAN_LIVE_SIXTEENTHS_OR_REFUSE: usize = 15;
 
 impl Engine {
     /// Bytes charged against the limit.
@@ -26,20 +43,66 @@ impl Engine {
         }
     }
 
-    /// Makes room for a record of `bytes`: in the open segment, in a free one, or in the place of the oldest items.
+    /// Makes room for a record of `bytes`.
     pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
         loop {
-            let free_bytes = self.config.memory_bytes_max.checked_sub(self.used_bytes());
-            let may_warm_up = free_bytes.is_some_and(|free| free >= self.log.segment_bytes());
-            match free_bytes {
+            let made_progress = match self.config.memory_bytes_max.checked_sub(self.used_bytes()) {
+                None => self.log.cool() || self.evict(),
                 Some(_) if self.log.has_room(bytes) => return Ok(()),
-                Some(_) if self.log.warm_segments() > 0 => self.log.open_segment(self.now),
-                Some(_) if may_warm_up && self.log.cold_segments() > 0 => self.log.open_segment(self.now),
-                None if self.log.cool() => {}
-                _ if self.evict() => {}
-                _ => return Err(Refusal::OutOfMemory),
+                Some(bytes_left) if self.log.free_segments(bytes_left) > RESERVE_SEGMENTS => {
+                    self.log.open_segment(self.now);
+                    true
+                }
+                Some(bytes_left) => self.clean(bytes_left) || self.evict_segment(),
+            };
+            if !made_progress {
+                return Err(Refusal::OutOfMemory);
             }
         }
+    }
+
+    /// Moves what lives in the emptiest segment, so that it is free. Says whether there was one that was worth it.
+    fn clean(&mut self, bytes_left: usize) -> bool {
+        let sixteenths = match self.config.when_full {
+            WhenFull::Evict => CLEAN_LIVE_SIXTEENTHS,
+            WhenFull::Refuse => CLEAN_LIVE_SIXTEENTHS_OR_REFUSE,
+        };
+        let live_bytes_max = self.log.segment_bytes() / 16 * sixteenths;
+        if self.log.free_segments(bytes_left) < RESERVE_SEGMENTS {
+            return false;
+        }
+        let Some(segment) = self.log.emptiest(live_bytes_max) else { return false };
+        let mut next = self.log.first_live(segment);
+        while let Some(at) = next {
+            next = self.log.next_live(segment, at);
+            self.relocate(at);
+        }
+        true
+    }
+
+    /// Moves an item to the end of the log, if it is still one.
+    fn relocate(&mut self, at: Address) {
+        let header = self.log.header(at);
+        if self.flushes.life_of(header, self.now) != Life::Live {
+            return self.reclaim(at);
+        }
+        let (hash, bytes) = (header.hash(), header.record_bytes());
+        if !self.log.has_room(bytes) {
+            self.log.open_segment(self.now);
+        }
+        let to = self.log.append_copy(at);
+        self.index.relocate(hash, at, to);
+        self.log.end(at);
+    }
+
+    /// Evicts until a segment is free. Says whether anything went.
+    fn evict_segment(&mut self) -> bool {
+        let free = self.log.warm_segments();
+        let mut went = false;
+        while self.log.warm_segments() <= free && self.evict() {
+            went = true;
+        }
+        went
     }
 
     /// Ends the oldest item. Says whether that, or an open segment in which nothing lives, made any progress.
@@ -58,7 +121,7 @@ impl Engine {
         if !self.log.header(at).is(FETCHED) {
             self.counters.evicted_unfetched += 1;
         }
-        self.counters.evicted_age = self.now - self.log.oldest_since().unwrap_or(self.now);
+        self.counters.evicted_age = self.now.saturating_sub(self.log.oldest_since().unwrap_or(self.now));
         self.unlink(at);
         true
     }

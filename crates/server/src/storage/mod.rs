@@ -37,15 +37,13 @@ use crossbeam_channel::{Receiver, TryRecvError};
 pub use engine::{Engine, EngineConfig};
 
 use crate::clock::Clock;
-use crate::hop::{Bell, Storage};
-use crate::message::Batch;
+use crate::hop::{Bell, Request, Storage};
 use crate::patience::Patience;
 
 /// The running storage thread.
 #[derive(Debug)]
 pub struct Thread {
     storage: Storage,
-    bell: Arc<Bell>,
     join: JoinHandle<()>,
 }
 
@@ -65,7 +63,7 @@ pub fn spawn(engine: Engine, clock: Clock) -> std::io::Result<Thread> {
     let bell = Arc::new(Bell::new(move || sleeper.unpark()));
     // The thread waits for exactly this message.
     let _ = tell_bell.send(Arc::clone(&bell));
-    Ok(Thread { storage: Storage::new(sender, Arc::clone(&bell)), bell, join })
+    Ok(Thread { storage: Storage::new(sender, bell), join })
 }
 
 impl Thread {
@@ -75,27 +73,26 @@ impl Thread {
         self.storage.clone()
     }
 
-    /// Waits for its end, which comes when no front end is left.
+    /// Ends it, when everything that its front ends have sent is done.
     pub fn join(self) {
-        drop(self.storage);
-        self.bell.ring_if_asleep();
+        self.storage.end();
         if self.join.join().is_err() {
             ::log::error!("the storage thread panicked");
         }
     }
 }
 
-/// Executes batches until no front end is left.
-fn run(mut engine: Engine, inbox: &Receiver<Box<Batch>>, bell: &Bell, clock: Clock) {
+/// Executes batches until it is told to end.
+fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock) {
     let mut patience = Patience::default();
     loop {
         match inbox.try_recv() {
-            Ok(mut batch) => {
+            Ok(Request::Execute(mut batch)) => {
                 engine.execute(&mut batch, clock.now());
                 let home = Arc::clone(&batch.home);
                 home.answer(batch);
             }
-            Err(TryRecvError::Disconnected) => return,
+            Ok(Request::End) | Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
                 if !engine.maintain(clock.now()) && !patience.wait(|| !inbox.is_empty()) {
                     bell.sleep_unless(|| !inbox.is_empty(), thread::park);

@@ -1,0 +1,13 @@
+//! Over real sockets.
+
+mod abuse;
+mod client;
+mod clients;
+mod commands;
+mod differential;
+mod framing;
+mod harness;
+mod process;
+mod statistics;
+mod tidy;
+mod values;
