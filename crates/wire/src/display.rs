@@ -12,14 +12,8 @@ impl fmt::Display for Request<'_> {
         let (key, value) = self.command.key_and_value();
         key_field(key, f)?;
         match self.command {
-            Command::Store {
-                flags, expiration, ..
-            } => {
-                write!(
-                    f,
-                    " flags=0x{flags:x} expiration={expiration} value={}B",
-                    value.len()
-                )?;
+            Command::Store { flags, expiration, .. } => {
+                write!(f, " flags=0x{flags:x} expiration={expiration} value={}B", value.len())?;
             }
             Command::Concat { .. }
             | Command::SaslAuth { .. }
@@ -58,11 +52,7 @@ impl fmt::Display for Packet<'_, RequestHeader> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Request::parse(self) {
             Ok(request) => request.fmt(f),
-            Err(reject) => write!(
-                f,
-                "{} opaque=0x{:x} ({reject})",
-                self.header.opcode, self.header.opaque
-            ),
+            Err(reject) => write!(f, "{} opaque=0x{:x} ({reject})", self.header.opcode, self.header.opaque),
         }
     }
 }
@@ -84,11 +74,7 @@ impl fmt::Display for Expiration {
 }
 
 fn key_field(key: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if key.is_empty() {
-        Ok(())
-    } else {
-        write!(f, " key=\"{}\"", key.escape_ascii())
-    }
+    if key.is_empty() { Ok(()) } else { write!(f, " key=\"{}\"", key.escape_ascii()) }
 }
 
 fn cas_field(cas: Option<Cas>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,12 +95,7 @@ mod tests {
     };
 
     fn line(loudness: Loudness, command: Command<'_>) -> String {
-        Request {
-            opaque: 0xbeef,
-            loudness,
-            command,
-        }
-        .to_string()
+        Request { opaque: 0xbeef, loudness, command }.to_string()
     }
 
     #[test]
@@ -138,31 +119,12 @@ mod tests {
             line(Loud, store),
             r#"ADD opaque=0xbeef key="user:7" flags=0x20 expiration=60s value=6B cas=12"#
         );
-        let concat = Command::Concat {
-            side: Concat::Prepend,
-            key,
-            value: b"",
-            cas: None,
-        };
-        assert_eq!(
-            line(Quiet, concat),
-            r#"PREPENDQ opaque=0xbeef key="user:7" value=0B"#
-        );
-        let count = |on_miss| Command::Count {
-            direction: Direction::Decrement,
-            key,
-            delta: 3,
-            on_miss,
-            cas: None,
-        };
-        assert_eq!(
-            line(Loud, count(OnMiss::Fail)),
-            r#"DECREMENT opaque=0xbeef key="user:7" delta=3"#
-        );
-        let create = OnMiss::Create {
-            initial: 9,
-            expiration: Expiration::Never,
-        };
+        let concat = Command::Concat { side: Concat::Prepend, key, value: b"", cas: None };
+        assert_eq!(line(Quiet, concat), r#"PREPENDQ opaque=0xbeef key="user:7" value=0B"#);
+        let count =
+            |on_miss| Command::Count { direction: Direction::Decrement, key, delta: 3, on_miss, cas: None };
+        assert_eq!(line(Loud, count(OnMiss::Fail)), r#"DECREMENT opaque=0xbeef key="user:7" delta=3"#);
+        let create = OnMiss::Create { initial: 9, expiration: Expiration::Never };
         assert_eq!(
             line(Loud, count(create)),
             r#"DECREMENT opaque=0xbeef key="user:7" delta=3 initial=9 expiration=never"#
@@ -173,25 +135,12 @@ mod tests {
             r#"TOUCH opaque=0xbeef key="user:7" expiration=@2000000000"#
         );
         assert_eq!(
-            line(
-                Quiet,
-                Command::GetAndTouch {
-                    key,
-                    echo,
-                    expiration
-                }
-            ),
+            line(Quiet, Command::GetAndTouch { key, echo, expiration }),
             r#"GATKQ opaque=0xbeef key="user:7" expiration=@2000000000"#
         );
-        assert_eq!(
-            line(Loud, Command::Delete { key, cas }),
-            r#"DELETE opaque=0xbeef key="user:7" cas=12"#
-        );
+        assert_eq!(line(Loud, Command::Delete { key, cas }), r#"DELETE opaque=0xbeef key="user:7" cas=12"#);
         let at = Some(Expiration::After(10));
-        assert_eq!(
-            line(Quiet, Command::Flush { at }),
-            "FLUSHQ opaque=0xbeef expiration=10s"
-        );
+        assert_eq!(line(Quiet, Command::Flush { at }), "FLUSHQ opaque=0xbeef expiration=10s");
         assert_eq!(line(Loud, Command::Flush { at: None }), "FLUSH opaque=0xbeef");
         assert_eq!(line(Loud, Command::Stat { group: None }), "STAT opaque=0xbeef");
         assert_eq!(line(Loud, Command::Noop), "NOOP opaque=0xbeef");
@@ -223,10 +172,7 @@ mod tests {
             value: b"secret",
             ..empty
         };
-        assert_eq!(
-            hit.to_string(),
-            r#"GETKQ opaque=0x1f OK key="user:7" flags=0x20 value=6B cas=12"#
-        );
+        assert_eq!(hit.to_string(), r#"GETKQ opaque=0x1f OK key="user:7" flags=0x20 value=6B cas=12"#);
         assert_eq!(
             Response::error(Opcode::GET, Status::NOT_FOUND, 0x1f).to_string(),
             "GET opaque=0x1f Not found"
@@ -258,16 +204,14 @@ mod tests {
 
     /// Any bytes behind a magic and with a body length that some of them reach.
     fn packets() -> impl Strategy<Value = Vec<u8>> {
-        (
-            proptest::collection::vec(any::<u8>(), 24..400),
-            any::<prop::sample::Index>(),
-        )
-            .prop_map(|(mut bytes, body_len)| {
+        (proptest::collection::vec(any::<u8>(), 24..400), any::<prop::sample::Index>()).prop_map(
+            |(mut bytes, body_len)| {
                 let body_len = body_len.index(bytes.len()) as u32;
                 bytes[8..12].copy_from_slice(&body_len.to_be_bytes());
                 bytes[2] = 0;
                 bytes
-            })
+            },
+        )
     }
 
     proptest! {

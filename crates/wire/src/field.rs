@@ -139,10 +139,7 @@ mod tests {
         assert_eq!(Key::new(b""), Err(KeyError::Empty));
         assert!(Key::new(&[0; 250]).is_ok());
         assert_eq!(Key::new(&[0; 251]), Err(KeyError::TooLong { len: 251 }));
-        assert_eq!(
-            KeyError::TooLong { len: 251 }.to_string(),
-            "key too long: 251 bytes, limit is 250"
-        );
+        assert_eq!(KeyError::TooLong { len: 251 }.to_string(), "key too long: 251 bytes, limit is 250");
     }
 
     #[test]

@@ -67,23 +67,14 @@ pub fn split<H: Header>(input: &[u8], body_bytes_max: u32) -> Result<Split<'_, H
     let Ok((header, behind)) = H::ref_from_prefix(input) else {
         return match input.first() {
             Some(&magic) if magic != H::MAGIC => Err(Reject::BadMagic { magic }),
-            _ => Ok(Split::Head {
-                missing: HEADER_BYTES.saturating_sub(input.len()),
-            }),
+            _ => Ok(Split::Head { missing: HEADER_BYTES.saturating_sub(input.len()) }),
         };
     };
     check(header, body_bytes_max)?;
     let body_len = to_usize(header.body_len());
     match behind.split_at_checked(body_len) {
-        Some((body, rest)) => Ok(Split::Whole {
-            packet: Packet::carve(header, body),
-            rest,
-        }),
-        None => Ok(Split::Body {
-            header,
-            body: behind,
-            missing: body_len.saturating_sub(behind.len()),
-        }),
+        Some((body, rest)) => Ok(Split::Whole { packet: Packet::carve(header, body), rest }),
+        None => Ok(Split::Body { header, body: behind, missing: body_len.saturating_sub(behind.len()) }),
     }
 }
 
@@ -92,22 +83,13 @@ pub fn split<H: Header>(input: &[u8], body_bytes_max: u32) -> Result<Split<'_, H
 fn check<H: Header>(header: &H, body_bytes_max: u32) -> Result<(), Reject> {
     let (key_len, extras_len, body_len) = (header.key_len(), header.extras_len(), header.body_len());
     if header.magic() != H::MAGIC {
-        return Err(Reject::BadMagic {
-            magic: header.magic(),
-        });
+        return Err(Reject::BadMagic { magic: header.magic() });
     }
     if u32::from(key_len).saturating_add(u32::from(extras_len)) > body_len {
-        return Err(Reject::Overrun {
-            key_len,
-            extras_len,
-            body_len,
-        });
+        return Err(Reject::Overrun { key_len, extras_len, body_len });
     }
     if body_len > body_bytes_max {
-        return Err(Reject::BodyTooLong {
-            body_len,
-            limit: body_bytes_max,
-        });
+        return Err(Reject::BodyTooLong { body_len, limit: body_bytes_max });
     }
     Ok(())
 }
@@ -120,12 +102,7 @@ impl<'a, H: Header> Packet<'a, H> {
     pub fn carve(header: &'a H, body: &'a [u8]) -> Self {
         let (extras, behind) = split_at_most(body, usize::from(header.extras_len()));
         let (key, value) = split_at_most(behind, usize::from(header.key_len()));
-        Self {
-            header,
-            extras,
-            key,
-            value,
-        }
+        Self { header, extras, key, value }
     }
 
     /// Bytes of the value, by the header: known before the value has arrived.
@@ -171,11 +148,7 @@ mod tests {
         for cut in 0..SET.len() {
             match split::<RequestHeader>(&SET[..cut], 100).unwrap() {
                 Split::Head { missing } => assert_eq!(cut + missing, 24),
-                Split::Body {
-                    missing,
-                    body,
-                    header,
-                } => {
+                Split::Body { missing, body, header } => {
                     assert_eq!(cut + missing, SET.len());
                     assert_eq!(body, &SET[24..cut]);
                     assert_eq!(value_len(header), 2);
@@ -193,28 +166,16 @@ mod tests {
             panic!("not whole")
         };
         assert_eq!(packet.extras, b"\0\0\0\x07\0\0\0\0");
-        assert_eq!(
-            (packet.key, packet.value, rest),
-            (&b"k"[..], &b"vv"[..], &b"\x80next"[..])
-        );
+        assert_eq!((packet.key, packet.value, rest), (&b"k"[..], &b"vv"[..], &b"\x80next"[..]));
     }
 
     #[test]
     fn bad_magic_is_seen_on_the_first_byte_and_wins_over_all_else() {
-        assert_eq!(
-            split::<RequestHeader>(b"\x81", 9),
-            Err(Reject::BadMagic { magic: 0x81 })
-        );
-        assert_eq!(
-            split::<ResponseHeader>(b"\x80", 9),
-            Err(Reject::BadMagic { magic: 0x80 })
-        );
+        assert_eq!(split::<RequestHeader>(b"\x81", 9), Err(Reject::BadMagic { magic: 0x81 }));
+        assert_eq!(split::<ResponseHeader>(b"\x80", 9), Err(Reject::BadMagic { magic: 0x80 }));
         let mut header = [0xff; 24];
         header[0] = b'g';
-        assert_eq!(
-            split::<RequestHeader>(&header, 9),
-            Err(Reject::BadMagic { magic: b'g' })
-        );
+        assert_eq!(split::<RequestHeader>(&header, 9), Err(Reject::BadMagic { magic: b'g' }));
     }
 
     #[test]
@@ -224,20 +185,10 @@ mod tests {
         header[3] = 4;
         header[4] = 8;
         header[11] = 11;
-        let overrun = Reject::Overrun {
-            key_len: 4,
-            extras_len: 8,
-            body_len: 11,
-        };
+        let overrun = Reject::Overrun { key_len: 4, extras_len: 8, body_len: 11 };
         assert_eq!(split::<RequestHeader>(&header, 10), Err(overrun));
         header[11] = 12;
-        assert_eq!(
-            split::<RequestHeader>(&header, 11),
-            Err(Reject::BodyTooLong {
-                body_len: 12,
-                limit: 11
-            })
-        );
+        assert_eq!(split::<RequestHeader>(&header, 11), Err(Reject::BodyTooLong { body_len: 12, limit: 11 }));
         assert!(split::<RequestHeader>(&header, 12).is_ok());
     }
 
@@ -305,11 +256,7 @@ mod tests {
     }
 
     fn receive<'a, H: Header>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Received {
-        let mut received = Received {
-            packets: Vec::new(),
-            left: Vec::new(),
-            reject: None,
-        };
+        let mut received = Received { packets: Vec::new(), left: Vec::new(), reject: None };
         for piece in pieces {
             received.left.extend_from_slice(piece);
             while received.reject.is_none() {
@@ -337,9 +284,6 @@ mod tests {
         ends.push(stream.len());
         ends.sort_unstable();
         let starts = core::iter::once(0).chain(ends.iter().copied());
-        starts
-            .zip(&ends)
-            .map(|(start, &end)| &stream[start..end])
-            .collect()
+        starts.zip(&ends).map(|(start, &end)| &stream[start..end]).collect()
     }
 }

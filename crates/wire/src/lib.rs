@@ -90,11 +90,7 @@ pub struct BufferTooShort {
 
 impl core::fmt::Display for BufferTooShort {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "buffer too short: {} bytes, the packet needs {}",
-            self.available, self.needed
-        )
+        write!(f, "buffer too short: {} bytes, the packet needs {}", self.available, self.needed)
     }
 }
 

@@ -85,11 +85,7 @@ impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadMagic { magic } => write!(f, "bad magic: 0x{magic:02x}"),
-            Self::Overrun {
-                key_len,
-                extras_len,
-                body_len,
-            } => {
+            Self::Overrun { key_len, extras_len, body_len } => {
                 write!(
                     f,
                     "body too short: {body_len} bytes for a key of {key_len} and extras of {extras_len}"
@@ -119,20 +115,8 @@ mod tests {
         let (key_len, extras_len, body_len) = (251, 8, 9);
         for (reject, answer, next) in [
             (Reject::BadMagic { magic: b'g' }, None, Next::Close),
-            (
-                Reject::Overrun {
-                    key_len,
-                    extras_len,
-                    body_len,
-                },
-                Some(0x81),
-                Next::Close,
-            ),
-            (
-                Reject::BodyTooLong { body_len, limit: 8 },
-                Some(0x04),
-                Next::Close,
-            ),
+            (Reject::Overrun { key_len, extras_len, body_len }, Some(0x81), Next::Close),
+            (Reject::BodyTooLong { body_len, limit: 8 }, Some(0x04), Next::Close),
             (Reject::KeyTooLong { key_len }, Some(0x04), Next::Close),
             (Reject::WrongShape { opcode }, Some(0x04), Next::Close),
             (Reject::UnknownOpcode { opcode }, Some(0x81), Next::SkipBody),
@@ -144,16 +128,9 @@ mod tests {
 
     #[test]
     fn the_text_names_the_value_and_the_limit() {
+        assert_eq!(Reject::KeyTooLong { key_len: 251 }.to_string(), "key too long: 251 bytes, limit is 250");
         assert_eq!(
-            Reject::KeyTooLong { key_len: 251 }.to_string(),
-            "key too long: 251 bytes, limit is 250"
-        );
-        assert_eq!(
-            Reject::BodyTooLong {
-                body_len: 1 << 31,
-                limit: 1 << 30
-            }
-            .to_string(),
+            Reject::BodyTooLong { body_len: 1 << 31, limit: 1 << 30 }.to_string(),
             "body too long: 2147483648 bytes, limit is 1073741824"
         );
         assert_eq!(Reject::BadMagic { magic: b'g' }.to_string(), "bad magic: 0x67");

@@ -206,10 +206,7 @@ impl OnMiss {
     const fn from_wire(initial: u64, expiration: u32) -> Self {
         match expiration {
             CREATE_NOTHING => Self::Fail,
-            seconds => Self::Create {
-                initial,
-                expiration: Expiration::from_wire(seconds),
-            },
+            seconds => Self::Create { initial, expiration: Expiration::from_wire(seconds) },
         }
     }
 
@@ -262,9 +259,7 @@ impl<'a> Request<'a> {
         Ok(Self {
             opaque: header.opaque.get(),
             loudness: header.opcode.loudness(),
-            command: command.ok_or(Reject::WrongShape {
-                opcode: header.opcode,
-            })?,
+            command: command.ok_or(Reject::WrongShape { opcode: header.opcode })?,
         })
     }
 
@@ -309,10 +304,7 @@ impl<'a> Request<'a> {
             opaque: self.opaque.into(),
             cas: Cas::to_wire(self.command.cas()).into(),
         };
-        RequestHead {
-            packed: PackedHead { header, extras },
-            len: HEADER_BYTES.saturating_add(packed_len),
-        }
+        RequestHead { packed: PackedHead { header, extras }, len: HEADER_BYTES.saturating_add(packed_len) }
     }
 
     /// Writes the packet to the front of `buffer` and says how long it is.
@@ -347,14 +339,8 @@ impl<'a> Command<'a> {
         let value = packet.value;
         let cas = Cas::from_wire(packet.header.cas.get());
         Some(match packet.header.opcode {
-            Opcode::GET | Opcode::GETQ => Self::Get {
-                key: key()?,
-                echo: KeyEcho::Without,
-            },
-            Opcode::GETK | Opcode::GETKQ => Self::Get {
-                key: key()?,
-                echo: KeyEcho::With,
-            },
+            Opcode::GET | Opcode::GETQ => Self::Get { key: key()?, echo: KeyEcho::Without },
+            Opcode::GETK | Opcode::GETKQ => Self::Get { key: key()?, echo: KeyEcho::With },
             Opcode::GAT | Opcode::GATQ => Self::GetAndTouch {
                 key: key()?,
                 echo: KeyEcho::Without,
@@ -365,49 +351,28 @@ impl<'a> Command<'a> {
                 echo: KeyEcho::With,
                 expiration: expiration_of(packet.extras)?,
             },
-            Opcode::TOUCH => Self::Touch {
-                key: key()?,
-                expiration: expiration_of(packet.extras)?,
-            },
+            Opcode::TOUCH => Self::Touch { key: key()?, expiration: expiration_of(packet.extras)? },
             Opcode::SET | Opcode::SETQ => Self::store(StoreMode::Set, packet, cas)?,
             Opcode::ADD | Opcode::ADDQ => Self::store(StoreMode::Add, packet, cas)?,
             Opcode::REPLACE | Opcode::REPLACEQ => Self::store(StoreMode::Replace, packet, cas)?,
-            Opcode::APPEND | Opcode::APPENDQ => Self::Concat {
-                side: Concat::Append,
-                key: key()?,
-                value,
-                cas,
-            },
-            Opcode::PREPEND | Opcode::PREPENDQ => Self::Concat {
-                side: Concat::Prepend,
-                key: key()?,
-                value,
-                cas,
-            },
+            Opcode::APPEND | Opcode::APPENDQ => {
+                Self::Concat { side: Concat::Append, key: key()?, value, cas }
+            }
+            Opcode::PREPEND | Opcode::PREPENDQ => {
+                Self::Concat { side: Concat::Prepend, key: key()?, value, cas }
+            }
             Opcode::DELETE | Opcode::DELETEQ => Self::Delete { key: key()?, cas },
             Opcode::INCREMENT | Opcode::INCREMENTQ => Self::count(Direction::Increment, packet, cas)?,
             Opcode::DECREMENT | Opcode::DECREMENTQ => Self::count(Direction::Decrement, packet, cas)?,
-            Opcode::FLUSH | Opcode::FLUSHQ => Self::Flush {
-                at: expiration_of(packet.extras),
-            },
+            Opcode::FLUSH | Opcode::FLUSHQ => Self::Flush { at: expiration_of(packet.extras) },
             Opcode::STAT => Self::Stat { group: key() },
             Opcode::NOOP => Self::Noop,
             Opcode::VERSION => Self::Version,
             Opcode::QUIT | Opcode::QUITQ => Self::Quit,
-            Opcode::VERBOSITY => Self::Verbosity {
-                extras: packet.extras,
-                key: packet.key,
-                value,
-            },
+            Opcode::VERBOSITY => Self::Verbosity { extras: packet.extras, key: packet.key, value },
             Opcode::SASL_LIST_MECHS => Self::SaslListMechs,
-            Opcode::SASL_AUTH => Self::SaslAuth {
-                mechanism: key()?,
-                message: value,
-            },
-            Opcode::SASL_STEP => Self::SaslStep {
-                mechanism: key()?,
-                message: value,
-            },
+            Opcode::SASL_AUTH => Self::SaslAuth { mechanism: key()?, message: value },
+            Opcode::SASL_STEP => Self::SaslStep { mechanism: key()?, message: value },
             _ => return None,
         })
     }
@@ -440,47 +405,19 @@ impl<'a> Command<'a> {
     /// The loud and the quiet opcode; the loud one twice where there is no quiet one.
     const fn opcodes(&self) -> (Opcode, Opcode) {
         match self {
-            Self::Get {
-                echo: KeyEcho::Without,
-                ..
-            } => (Opcode::GET, Opcode::GETQ),
-            Self::Get {
-                echo: KeyEcho::With, ..
-            } => (Opcode::GETK, Opcode::GETKQ),
-            Self::GetAndTouch {
-                echo: KeyEcho::Without,
-                ..
-            } => (Opcode::GAT, Opcode::GATQ),
-            Self::GetAndTouch {
-                echo: KeyEcho::With, ..
-            } => (Opcode::GATK, Opcode::GATKQ),
+            Self::Get { echo: KeyEcho::Without, .. } => (Opcode::GET, Opcode::GETQ),
+            Self::Get { echo: KeyEcho::With, .. } => (Opcode::GETK, Opcode::GETKQ),
+            Self::GetAndTouch { echo: KeyEcho::Without, .. } => (Opcode::GAT, Opcode::GATQ),
+            Self::GetAndTouch { echo: KeyEcho::With, .. } => (Opcode::GATK, Opcode::GATKQ),
             Self::Touch { .. } => (Opcode::TOUCH, Opcode::TOUCH),
-            Self::Store {
-                mode: StoreMode::Set, ..
-            } => (Opcode::SET, Opcode::SETQ),
-            Self::Store {
-                mode: StoreMode::Add, ..
-            } => (Opcode::ADD, Opcode::ADDQ),
-            Self::Store {
-                mode: StoreMode::Replace,
-                ..
-            } => (Opcode::REPLACE, Opcode::REPLACEQ),
-            Self::Concat {
-                side: Concat::Append, ..
-            } => (Opcode::APPEND, Opcode::APPENDQ),
-            Self::Concat {
-                side: Concat::Prepend,
-                ..
-            } => (Opcode::PREPEND, Opcode::PREPENDQ),
+            Self::Store { mode: StoreMode::Set, .. } => (Opcode::SET, Opcode::SETQ),
+            Self::Store { mode: StoreMode::Add, .. } => (Opcode::ADD, Opcode::ADDQ),
+            Self::Store { mode: StoreMode::Replace, .. } => (Opcode::REPLACE, Opcode::REPLACEQ),
+            Self::Concat { side: Concat::Append, .. } => (Opcode::APPEND, Opcode::APPENDQ),
+            Self::Concat { side: Concat::Prepend, .. } => (Opcode::PREPEND, Opcode::PREPENDQ),
             Self::Delete { .. } => (Opcode::DELETE, Opcode::DELETEQ),
-            Self::Count {
-                direction: Direction::Increment,
-                ..
-            } => (Opcode::INCREMENT, Opcode::INCREMENTQ),
-            Self::Count {
-                direction: Direction::Decrement,
-                ..
-            } => (Opcode::DECREMENT, Opcode::DECREMENTQ),
+            Self::Count { direction: Direction::Increment, .. } => (Opcode::INCREMENT, Opcode::INCREMENTQ),
+            Self::Count { direction: Direction::Decrement, .. } => (Opcode::DECREMENT, Opcode::DECREMENTQ),
             Self::Flush { .. } => (Opcode::FLUSH, Opcode::FLUSHQ),
             Self::Stat { .. } => (Opcode::STAT, Opcode::STAT),
             Self::Noop => (Opcode::NOOP, Opcode::NOOP),
@@ -497,23 +434,14 @@ impl<'a> Command<'a> {
     #[inline]
     fn write_extras(&self, room: &mut [u8; EXTRAS_BYTES_MAX]) -> usize {
         match *self {
-            Self::Store {
-                flags, expiration, ..
-            } => {
+            Self::Store { flags, expiration, .. } => {
                 let (flags, expiration) = (flags.into(), expiration.to_wire().into());
                 write_to_front(&StoreExtras { flags, expiration }, room)
             }
             Self::Count { delta, on_miss, .. } => {
                 let (initial, expiration) = on_miss.to_wire();
                 let (delta, initial, expiration) = (delta.into(), initial.into(), expiration.into());
-                write_to_front(
-                    &CountExtras {
-                        delta,
-                        initial,
-                        expiration,
-                    },
-                    room,
-                )
+                write_to_front(&CountExtras { delta, initial, expiration }, room)
             }
             Self::Touch { expiration, .. }
             | Self::GetAndTouch { expiration, .. }
@@ -609,10 +537,7 @@ fn write_to_front(extras: &(impl IntoBytes + Immutable), room: &mut [u8; EXTRAS_
 /// Writes `parts` one behind the other.
 pub(crate) fn write_parts(buffer: &mut [u8], parts: &[&[u8]]) -> Result<usize, BufferTooShort> {
     let needed = total_len(parts);
-    let too_short = BufferTooShort {
-        needed,
-        available: buffer.len(),
-    };
+    let too_short = BufferTooShort { needed, available: buffer.len() };
     let mut rest = buffer.get_mut(..needed).ok_or(too_short)?;
     for part in parts {
         let (to, behind) = rest.split_at_mut_checked(part.len()).ok_or(too_short)?;
@@ -652,14 +577,7 @@ pub(crate) mod tests {
     /// Every command, loud and quiet, with keys and values of every kind of length.
     pub(crate) fn samples() -> impl Strategy<Value = Sample> {
         let seconds = prop_oneof![
-            select(vec![
-                0,
-                1,
-                RELATIVE_SECONDS_MAX,
-                RELATIVE_SECONDS_MAX + 1,
-                u32::MAX - 1,
-                u32::MAX
-            ]),
+            select(vec![0, 1, RELATIVE_SECONDS_MAX, RELATIVE_SECONDS_MAX + 1, u32::MAX - 1, u32::MAX]),
             any::<u32>(),
         ];
         (
@@ -672,27 +590,21 @@ pub(crate) mod tests {
             seconds,
             prop_oneof![Just(0), any::<u64>()],
         )
-            .prop_map(
-                |(opcode, opaque, key, value, loose_extras, numbers, seconds, cas)| Sample {
-                    opcode,
-                    opaque,
-                    key,
-                    value,
-                    loose_extras,
-                    numbers,
-                    seconds,
-                    cas,
-                },
-            )
+            .prop_map(|(opcode, opaque, key, value, loose_extras, numbers, seconds, cas)| Sample {
+                opcode,
+                opaque,
+                key,
+                value,
+                loose_extras,
+                numbers,
+                seconds,
+                cas,
+            })
     }
 
     impl Sample {
         pub(crate) fn request(&self) -> Request<'_> {
-            Request {
-                opaque: self.opaque,
-                loudness: self.opcode.loudness(),
-                command: self.command(),
-            }
+            Request { opaque: self.opaque, loudness: self.opcode.loudness(), command: self.command() }
         }
 
         fn command(&self) -> Command<'_> {
@@ -701,11 +613,7 @@ pub(crate) mod tests {
             let expiration = Expiration::from_wire(self.seconds);
             let cas = Cas::from_wire(self.cas);
             let get = |echo| Command::Get { key, echo };
-            let get_and_touch = |echo| Command::GetAndTouch {
-                key,
-                echo,
-                expiration,
-            };
+            let get_and_touch = |echo| Command::GetAndTouch { key, echo, expiration };
             let store = |mode| Command::Store {
                 mode,
                 key,
@@ -714,12 +622,7 @@ pub(crate) mod tests {
                 expiration,
                 cas,
             };
-            let concat = |side| Command::Concat {
-                side,
-                key,
-                value,
-                cas,
-            };
+            let concat = |side| Command::Concat { side, key, value, cas };
             let count = |direction| Command::Count {
                 direction,
                 key,
@@ -741,29 +644,17 @@ pub(crate) mod tests {
                 Opcode::DELETE | Opcode::DELETEQ => Command::Delete { key, cas },
                 Opcode::INCREMENT | Opcode::INCREMENTQ => count(Direction::Increment),
                 Opcode::DECREMENT | Opcode::DECREMENTQ => count(Direction::Decrement),
-                Opcode::FLUSH | Opcode::FLUSHQ => Command::Flush {
-                    at: (!self.value.is_empty()).then_some(expiration),
-                },
-                Opcode::STAT => Command::Stat {
-                    group: (!self.value.is_empty()).then_some(key),
-                },
+                Opcode::FLUSH | Opcode::FLUSHQ => {
+                    Command::Flush { at: (!self.value.is_empty()).then_some(expiration) }
+                }
+                Opcode::STAT => Command::Stat { group: (!self.value.is_empty()).then_some(key) },
                 Opcode::NOOP => Command::Noop,
                 Opcode::VERSION => Command::Version,
                 Opcode::QUIT | Opcode::QUITQ => Command::Quit,
-                Opcode::VERBOSITY => Command::Verbosity {
-                    extras: &self.loose_extras,
-                    key: &self.key,
-                    value,
-                },
+                Opcode::VERBOSITY => Command::Verbosity { extras: &self.loose_extras, key: &self.key, value },
                 Opcode::SASL_LIST_MECHS => Command::SaslListMechs,
-                Opcode::SASL_AUTH => Command::SaslAuth {
-                    mechanism: key,
-                    message,
-                },
-                Opcode::SASL_STEP => Command::SaslStep {
-                    mechanism: key,
-                    message,
-                },
+                Opcode::SASL_AUTH => Command::SaslAuth { mechanism: key, message },
+                Opcode::SASL_STEP => Command::SaslStep { mechanism: key, message },
                 other => panic!("no request has the opcode {other}"),
             }
         }
@@ -783,11 +674,7 @@ pub(crate) mod tests {
     }
 
     fn loud(command: Command<'_>) -> Request<'_> {
-        Request {
-            opaque: 7,
-            loudness: Loudness::Loud,
-            command,
-        }
+        Request { opaque: 7, loudness: Loudness::Loud, command }
     }
 
     fn key(bytes: &[u8]) -> Key<'_> {
@@ -854,10 +741,7 @@ pub(crate) mod tests {
     #[test]
     fn a_command_without_a_quiet_form_is_sent_loud() {
         for command in [Command::Noop, Command::Version, Command::Stat { group: None }] {
-            let quiet = Request {
-                loudness: Loudness::Quiet,
-                ..loud(command)
-            };
+            let quiet = Request { loudness: Loudness::Quiet, ..loud(command) };
             assert_eq!(bytes_of(&quiet), bytes_of(&loud(command)));
         }
     }
@@ -869,41 +753,28 @@ pub(crate) mod tests {
                 direction: Direction::Increment,
                 key: key(b"n"),
                 delta: 1,
-                on_miss: OnMiss::Create {
-                    initial: 5,
-                    expiration,
-                },
+                on_miss: OnMiss::Create { initial: 5, expiration },
                 cas: None,
             })
         };
         let bytes = bytes_of(&count(Expiration::At(u32::MAX)));
-        assert_eq!(
-            Request::parse(&packet_of(&bytes)),
-            Ok(count(Expiration::At(u32::MAX - 1)))
-        );
+        assert_eq!(Request::parse(&packet_of(&bytes)), Ok(count(Expiration::At(u32::MAX - 1))));
     }
 
     #[test]
     fn flush_without_a_delay_and_with_a_delay_of_0_are_told_apart() {
         let at_once = bytes_of(&loud(Command::Flush { at: None }));
-        let zero = bytes_of(&loud(Command::Flush {
-            at: Some(Expiration::Never),
-        }));
+        let zero = bytes_of(&loud(Command::Flush { at: Some(Expiration::Never) }));
         assert_eq!((at_once.len(), zero.len()), (24, 28));
         assert_eq!(
             Request::parse(&packet_of(&zero)).unwrap().command,
-            Command::Flush {
-                at: Some(Expiration::Never)
-            }
+            Command::Flush { at: Some(Expiration::Never) }
         );
     }
 
     #[test]
     fn fields_that_no_server_looks_at_are_0_when_a_request_is_sent_on() {
-        let mut bytes = bytes_of(&loud(Command::Get {
-            key: key(b"k"),
-            echo: KeyEcho::Without,
-        }));
+        let mut bytes = bytes_of(&loud(Command::Get { key: key(b"k"), echo: KeyEcho::Without }));
         let sent = bytes.clone();
         bytes[5..8].fill(0xff);
         bytes[16..24].fill(0xff);

@@ -50,24 +50,13 @@ impl<'a> Response<'a> {
     /// A response with nothing behind its header.
     #[must_use]
     pub const fn empty(opcode: Opcode, status: Status, opaque: u32, cas: Option<Cas>) -> Self {
-        Self {
-            opcode,
-            status,
-            opaque,
-            cas,
-            extras: &[],
-            key: &[],
-            value: &[],
-        }
+        Self { opcode, status, opaque, cas, extras: &[], key: &[], value: &[] }
     }
 
     /// An error, with memcached's text.
     #[must_use]
     pub const fn error(opcode: Opcode, status: Status, opaque: u32) -> Self {
-        Self {
-            value: status.text().as_bytes(),
-            ..Self::empty(opcode, status, opaque, None)
-        }
+        Self { value: status.text().as_bytes(), ..Self::empty(opcode, status, opaque, None) }
     }
 
     /// The item's flags: in a hit of GET, GAT or TOUCH.
@@ -87,11 +76,7 @@ impl<'a> Response<'a> {
     #[inline]
     #[must_use]
     pub fn header(&self) -> ResponseHeader {
-        let body_len = self
-            .extras
-            .len()
-            .saturating_add(self.key.len())
-            .saturating_add(self.value.len());
+        let body_len = self.extras.len().saturating_add(self.key.len()).saturating_add(self.value.len());
         ResponseHeader {
             magic: RESPONSE_MAGIC,
             opcode: self.opcode,
@@ -110,10 +95,7 @@ impl<'a> Response<'a> {
     /// # Errors
     /// Where `buffer` is too short; nothing is written then.
     pub fn encode_into(&self, buffer: &mut [u8]) -> Result<usize, BufferTooShort> {
-        write_parts(
-            buffer,
-            &[self.header().as_bytes(), self.extras, self.key, self.value],
-        )
+        write_parts(buffer, &[self.header().as_bytes(), self.extras, self.key, self.value])
     }
 
     /// Appends the packet to `buffer`.
@@ -164,10 +146,8 @@ impl Hit {
         key_len: u8,
         value_len: usize,
     ) -> Self {
-        let body_len = u32::try_from(value_len)
-            .unwrap_or(u32::MAX)
-            .saturating_add(u32::from(key_len))
-            .saturating_add(4);
+        let body_len =
+            u32::try_from(value_len).unwrap_or(u32::MAX).saturating_add(u32::from(key_len)).saturating_add(4);
         Self {
             header: ResponseHeader {
                 magic: RESPONSE_MAGIC,
@@ -209,16 +189,9 @@ pub(crate) mod tests {
 
     pub(crate) fn samples() -> impl Strategy<Value = Sample> {
         let bytes = |len_max| vec(any::<u8>(), 0..=len_max);
-        let numbers = (
-            any::<u8>(),
-            any::<u16>(),
-            any::<u32>(),
-            prop_oneof![Just(0), any::<u64>()],
-        );
-        (numbers, bytes(255), bytes(300), bytes(300)).prop_map(|(numbers, extras, key, value)| Sample {
-            numbers,
-            parts: [extras, key, value],
-        })
+        let numbers = (any::<u8>(), any::<u16>(), any::<u32>(), prop_oneof![Just(0), any::<u64>()]);
+        (numbers, bytes(255), bytes(300), bytes(300))
+            .prop_map(|(numbers, extras, key, value)| Sample { numbers, parts: [extras, key, value] })
     }
 
     impl Sample {
@@ -295,11 +268,8 @@ pub(crate) mod tests {
 
     #[test]
     fn only_four_bytes_of_extras_are_flags_and_only_eight_of_value_a_counter() {
-        let with = |extras, value| Response {
-            extras,
-            value,
-            ..Response::empty(Opcode::GET, Status::OK, 0, None)
-        };
+        let with =
+            |extras, value| Response { extras, value, ..Response::empty(Opcode::GET, Status::OK, 0, None) };
         assert_eq!(with(&[0, 0, 1, 2], b"").flags(), Some(0x0102));
         assert_eq!(with(&[0, 0, 1], b"").flags(), None);
         assert_eq!(with(b"", &[0, 0, 0, 0, 0, 0, 1, 2]).counter(), Some(0x0102));

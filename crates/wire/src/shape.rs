@@ -47,11 +47,7 @@ impl Shape {
     const TOUCH: Self = Self::of(4, Presence::Present, Presence::Absent);
 
     const fn of(extras: u8, key: Presence, value: Presence) -> Self {
-        Self {
-            extras: Extras::Exactly(extras),
-            key,
-            value,
-        }
+        Self { extras: Extras::Exactly(extras), key, value }
     }
 
     /// The shape that `opcode` must have, `None` for an opcode that memcached does not know.
@@ -67,22 +63,10 @@ impl Shape {
             Opcode::DELETE | Opcode::DELETEQ => Self::KEY_ONLY,
             Opcode::INCREMENT | Opcode::DECREMENT | Opcode::INCREMENTQ | Opcode::DECREMENTQ => Self::COUNT,
             Opcode::QUIT | Opcode::QUITQ | Opcode::NOOP | Opcode::VERSION => Self::EMPTY,
-            Opcode::FLUSH | Opcode::FLUSHQ => Self {
-                extras: Extras::NoneOr(4),
-                key: Absent,
-                value: Absent,
-            },
+            Opcode::FLUSH | Opcode::FLUSHQ => Self { extras: Extras::NoneOr(4), key: Absent, value: Absent },
             Opcode::APPEND | Opcode::PREPEND | Opcode::APPENDQ | Opcode::PREPENDQ => Self::CONCAT,
-            Opcode::STAT => Self {
-                extras: Extras::Exactly(0),
-                key: Any,
-                value: Absent,
-            },
-            Opcode::VERBOSITY => Self {
-                extras: Extras::Any,
-                key: Any,
-                value: Any,
-            },
+            Opcode::STAT => Self { extras: Extras::Exactly(0), key: Any, value: Absent },
+            Opcode::VERBOSITY => Self { extras: Extras::Any, key: Any, value: Any },
             Opcode::TOUCH | Opcode::GAT | Opcode::GATQ | Opcode::GATK | Opcode::GATKQ => Self::TOUCH,
             Opcode::SASL_LIST_MECHS => Self::EMPTY,
             Opcode::SASL_AUTH | Opcode::SASL_STEP => Self::of(0, Present, Any),
@@ -130,9 +114,7 @@ impl Presence {
 #[inline]
 pub fn check(header: &RequestHeader) -> Result<(), Reject> {
     if usize::from(header.key_len()) > KEY_BYTES_MAX {
-        return Err(Reject::KeyTooLong {
-            key_len: header.key_len(),
-        });
+        return Err(Reject::KeyTooLong { key_len: header.key_len() });
     }
     let opcode = header.opcode;
     match Shape::of_opcode(opcode) {
@@ -205,21 +187,14 @@ mod tests {
     #[test]
     fn a_long_key_wins_over_shape_and_opcode() {
         for opcode in [0x00, 0x0a, 0x1f, 0xff] {
-            assert_eq!(
-                check(&header(opcode, 7, 251, 0)),
-                Err(Reject::KeyTooLong { key_len: 251 })
-            );
+            assert_eq!(check(&header(opcode, 7, 251, 0)), Err(Reject::KeyTooLong { key_len: 251 }));
         }
     }
 
     #[test]
     fn exactly_the_opcodes_with_a_name_have_a_shape() {
         for opcode in (0..=255).map(Opcode) {
-            assert_eq!(
-                Shape::of_opcode(opcode).is_some(),
-                opcode.name().is_some(),
-                "{opcode}"
-            );
+            assert_eq!(Shape::of_opcode(opcode).is_some(), opcode.name().is_some(), "{opcode}");
         }
     }
 }

@@ -116,10 +116,7 @@ mod tests {
     #[test]
     fn a_status_lies_in_the_header_big_endian() {
         assert_eq!(Status::new(0x0102).as_bytes(), [1, 2]);
-        assert_eq!(
-            Status::ref_from_bytes(&[0x00, 0x81]),
-            Ok(&Status::UNKNOWN_COMMAND)
-        );
+        assert_eq!(Status::ref_from_bytes(&[0x00, 0x81]), Ok(&Status::UNKNOWN_COMMAND));
     }
 
     #[test]
@@ -128,9 +125,6 @@ mod tests {
         assert_eq!(Status::AUTH_CONTINUE.to_string(), "Auth continue");
         assert_eq!(Status::NOT_FOUND.to_string(), "Not found");
         assert_eq!(Status::new(0x85).to_string(), "status 0x0085");
-        assert_eq!(
-            format!("{:?}", Status::EXISTS),
-            "Status(0x0002: Data exists for key.)"
-        );
+        assert_eq!(format!("{:?}", Status::EXISTS), "Status(0x0002: Data exists for key.)");
     }
 }

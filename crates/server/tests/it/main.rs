@@ -5,6 +5,7 @@ mod client;
 mod clients;
 mod commands;
 mod differential;
+mod example_client;
 mod framing;
 mod harness;
 mod process;

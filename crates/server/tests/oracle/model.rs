@@ -1,0 +1,302 @@
+//! The plain map that knows the right answer to everything, by the protocol's rules, written down once more.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use memwire::message::{Command, Older, Refusal};
+use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
+
+use crate::world::{Answer, Ask, Value};
+
+/// What is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Oracle {
+    items: BTreeMap<Bytes, Item>,
+    /// The one flush that is still to come.
+    flush_at: Option<u32>,
+    newest_cas: u64,
+    item_bytes_max: usize,
+    /// Items that were found missing without a reason.
+    pub(crate) lost: u64,
+}
+
+/// An item.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) value: Bytes,
+    flags: u32,
+    /// 0 for never.
+    ends: u32,
+    cas: u64,
+}
+
+/// What may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Losses {
+    /// There is memory enough: nothing is.
+    None,
+    /// A write may be refused.
+    Refusals,
+    /// Items may be evicted, too.
+    Evictions,
+}
+
+impl Oracle {
+    pub(crate) fn new(item_bytes_max: usize) -> Self {
+        Self { items: BTreeMap::new(), flush_at: None, newest_cas: 0, item_bytes_max, lost: 0 }
+    }
+
+    pub(crate) fn items(&self) -> &BTreeMap<Bytes, Item> {
+        &self.items
+    }
+
+    /// The version of an item that is there.
+    pub(crate) fn version(&self, key: &Bytes) -> Option<u64> {
+        Some(self.items.get(key)?.cas)
+    }
+
+    /// The time is `now`: what has ended by then goes.
+    pub(crate) fn advance(&mut self, now: u32) {
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.items.clear();
+            self.flush_at = None;
+        }
+        self.items.retain(|_, item| !item.has_ended(now));
+    }
+
+    /// Compares an answer with the right one, and goes on from there.
+    ///
+    /// # Panics
+    /// Where the answer is neither the right one nor one that `losses` allow.
+    pub(crate) fn judge(&mut self, ask: &Ask, answer: &Answer, now: u32, losses: Losses) {
+        let before = (self.items.get(&ask.key).cloned(), self.newest_cas);
+        let right = self.apply(ask, now);
+        if right == *answer {
+            return;
+        }
+        self.newest_cas = before.1;
+        let was_there = before.0.is_some();
+        self.restore(&ask.key, before.0);
+        assert!(losses != Losses::None, "{ask:?} was answered {answer:?}, not {right:?}");
+        if is_refusal(answer) && writes(&right) {
+            return self.refuse(ask);
+        }
+        assert!(
+            losses == Losses::Evictions && was_there,
+            "{ask:?} was answered {answer:?}, not {right:?}, and nothing can be missing"
+        );
+        self.restore(&ask.key, None);
+        self.lost += 1;
+        let right_if_evicted = self.apply(ask, now);
+        if is_refusal(answer) && writes(&right_if_evicted) {
+            self.newest_cas = before.1;
+            return self.restore(&ask.key, None);
+        }
+        assert!(
+            right_if_evicted == *answer,
+            "{ask:?} was answered {answer:?}, not {right:?}, nor {right_if_evicted:?} if it was evicted"
+        );
+    }
+
+    fn restore(&mut self, key: &Bytes, item: Option<Item>) {
+        match item {
+            Some(item) => self.items.insert(key.clone(), item),
+            None => self.items.remove(key),
+        };
+    }
+
+    /// There was no memory: whoever set a value must not read the older one.
+    fn refuse(&mut self, ask: &Ask) {
+        if let Command::Store { mode: StoreMode::Set, .. } = ask.command {
+            self.items.remove(&ask.key);
+        }
+    }
+
+    /// Does what is asked, and says the right answer.
+    pub(crate) fn apply(&mut self, ask: &Ask, now: u32) -> Answer {
+        let value = ask.given.as_ref().map(|given| &given.value.0);
+        let answer = self.apply_command(&ask.key, ask.command, value, now);
+        if self.items.get(&ask.key).is_some_and(|item| item.has_ended(now)) {
+            self.items.remove(&ask.key);
+        }
+        answer
+    }
+
+    fn apply_command(&mut self, key: &Bytes, command: Command, value: Option<&Bytes>, now: u32) -> Answer {
+        match command {
+            Command::Pass | Command::Stats(_) => Answer::Done,
+            Command::Get => self.hit(key),
+            Command::GetAndTouch { expiration } => {
+                self.set_end(key, ends(expiration, now));
+                self.hit(key)
+            }
+            Command::Touch { expiration } => {
+                self.set_end(key, ends(expiration, now));
+                match self.items.get(key) {
+                    Some(&Item { flags, cas, .. }) => Answer::Touched { flags, cas },
+                    None => Answer::NotFound,
+                }
+            }
+            Command::Store { mode, flags, expiration, cas, .. } => {
+                let present = self.version(key);
+                match (cas.map(Cas::get), mode) {
+                    (Some(_), _) if present.is_none() => Answer::NotFound,
+                    (Some(cas), _) if present != Some(cas) => Answer::Exists,
+                    (None, StoreMode::Add) if present.is_some() => Answer::Exists,
+                    (None, StoreMode::Replace) if present.is_none() => Answer::NotFound,
+                    _ => {
+                        let value = value.expect("a store has a value").clone();
+                        Answer::Stored { cas: self.put(key, value, flags, ends(expiration, now)) }
+                    }
+                }
+            }
+            Command::Concat { side, cas, .. } => {
+                let Some(item) = self.items.get(key).cloned() else {
+                    return Answer::NotStored;
+                };
+                if cas.is_some_and(|cas| cas.get() != item.cas) {
+                    return Answer::Exists;
+                }
+                let added = value.expect("an append has a value");
+                let joined = match side {
+                    Concat::Append => [&item.value[..], added].concat(),
+                    Concat::Prepend => [added, &item.value[..]].concat(),
+                };
+                if joined.len() > self.item_bytes_max {
+                    return Answer::NotStored;
+                }
+                Answer::Stored { cas: self.put(key, joined.into(), item.flags, item.ends) }
+            }
+            Command::Unstorable { why, older } => {
+                if older == Older::Delete {
+                    self.items.remove(key);
+                }
+                Answer::Refused(why)
+            }
+            Command::Delete { cas } => match (self.version(key), cas) {
+                (None, _) => Answer::NotFound,
+                (Some(version), Some(cas)) if version != cas.get() => Answer::Exists,
+                _ => {
+                    self.items.remove(key);
+                    Answer::Done
+                }
+            },
+            Command::Count { direction, delta, on_miss, cas } => {
+                self.count(key, direction, delta, on_miss, cas, now)
+            }
+            Command::Flush { at } => {
+                let time = ends(at, now);
+                self.flush_at = (time > now).then_some(time);
+                if time <= now {
+                    self.items.clear();
+                }
+                Answer::Done
+            }
+        }
+    }
+
+    fn count(
+        &mut self,
+        key: &Bytes,
+        direction: Direction,
+        delta: u64,
+        on_miss: OnMiss,
+        cas: Option<Cas>,
+        now: u32,
+    ) -> Answer {
+        let Some(item) = self.items.get(key).cloned() else {
+            return match on_miss {
+                OnMiss::Fail => Answer::NotFound,
+                OnMiss::Create { initial, expiration } => Answer::Counted {
+                    value: initial,
+                    cas: self.put(key, initial.to_string().into(), 0, ends(expiration, now)),
+                },
+            };
+        };
+        if item.value.is_empty() {
+            return Answer::NonNumeric;
+        }
+        if cas.is_some_and(|cas| cas.get() != item.cas) {
+            return Answer::Exists;
+        }
+        let Some(old) = number(&item.value) else {
+            return Answer::NonNumeric;
+        };
+        let new = match direction {
+            Direction::Increment => old.wrapping_add(delta),
+            Direction::Decrement => old.saturating_sub(delta),
+        };
+        // Never shorter than before: padded with spaces.
+        let mut text = new.to_string().into_bytes();
+        text.resize(text.len().max(item.value.len()), b' ');
+        Answer::Counted { value: new, cas: self.put(key, text.into(), item.flags, item.ends) }
+    }
+
+    fn put(&mut self, key: &Bytes, value: Bytes, flags: u32, ends: u32) -> u64 {
+        self.newest_cas += 1;
+        let item = Item { value, flags, ends, cas: self.newest_cas };
+        self.items.insert(key.clone(), item);
+        self.newest_cas
+    }
+
+    fn hit(&self, key: &Bytes) -> Answer {
+        match self.items.get(key) {
+            Some(item) => Answer::Hit { flags: item.flags, cas: item.cas, value: Value(item.value.clone()) },
+            None => Answer::NotFound,
+        }
+    }
+
+    fn set_end(&mut self, key: &Bytes, ends: u32) {
+        if let Some(item) = self.items.get_mut(key) {
+            item.ends = ends;
+        }
+    }
+}
+
+impl Item {
+    fn has_ended(&self, now: u32) -> bool {
+        self.ends != 0 && self.ends <= now
+    }
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    *answer == Answer::Refused(Refusal::OutOfMemory)
+}
+
+fn writes(answer: &Answer) -> bool {
+    matches!(answer, Answer::Stored { .. } | Answer::Counted { .. })
+}
+
+fn ends(expiration: Expiration, now: u32) -> u32 {
+    match expiration {
+        Expiration::Never => 0,
+        Expiration::After(seconds) => now + seconds,
+        Expiration::At(time) => time,
+    }
+}
+
+/// The number that a value begins with, as far as white space or a NUL.
+fn number(value: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(value);
+    let is_space = |c| " \t\n\u{b}\u{c}\r".contains(c);
+    let word = text.trim_start_matches(is_space);
+    let end = word.find(|c| is_space(c) || c == '\0').unwrap_or(word.len());
+    word[..end].parse().ok()
+}
+
+#[test]
+#[should_panic(expected = "was answered")]
+fn a_wrong_value_is_noticed() {
+    let mut oracle = Oracle::new(100);
+    oracle.apply(&Ask::set("key", "right"), 0);
+    let wrong = Answer::Hit { flags: 0, cas: 1, value: Value(Bytes::from_static(b"wrong")) };
+    oracle.judge(&Ask::get("key"), &wrong, 0, Losses::Evictions);
+}
+
+#[test]
+#[should_panic(expected = "nothing can be missing")]
+fn a_lost_item_is_noticed_where_nothing_is_evicted() {
+    let mut oracle = Oracle::new(100);
+    oracle.apply(&Ask::set("key", "value"), 0);
+    oracle.judge(&Ask::get("key"), &Answer::NotFound, 0, Losses::Refusals);
+}
