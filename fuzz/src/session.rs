@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use memwire::clock::Clock;
 use memwire::config::Config;
-use memwire::hop::{Bell, Home};
 use memwire::limits::{READ_BYTES_PER_TURN, TAIL_BYTES_COPIED};
 use memwire::message::{Batch, ConnId, Run, Span};
 use memwire::server::Server;
@@ -190,9 +189,8 @@ fn config() -> Config {
 fn serve(pieces: &[&[u8]]) -> Vec<u8> {
     let server = Server::new(config(), Clock::start(), 7);
     let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter)).expect("address space");
-    let (home, _) = crossbeam_channel::unbounded();
     let mut connection = Connection {
-        batch: Batch::new(Arc::new(Home::new(home, Arc::new(Bell::new(|| {}))))),
+        batch: Batch::default(),
         server,
         engine,
         session: Session::default(),

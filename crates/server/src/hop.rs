@@ -76,8 +76,13 @@ impl Home {
 /// What the storage thread is told.
 #[derive(Debug)]
 pub enum Request {
-    /// To execute a batch, and to send it home.
-    Execute(Box<Batch>),
+    /// To execute a batch.
+    Execute {
+        /// The batch.
+        batch: Box<Batch>,
+        /// Where it goes with its answers.
+        home: Arc<Home>,
+    },
     /// To end. Nothing comes behind it.
     End,
 }
@@ -96,9 +101,9 @@ impl Storage {
         Self { requests, bell }
     }
 
-    /// Sends a batch.
-    pub fn execute(&self, batch: Box<Batch>) {
-        self.send(Request::Execute(batch));
+    /// Sends a batch, whose answers go to `home`.
+    pub fn execute(&self, batch: Box<Batch>, home: &Arc<Home>) {
+        self.send(Request::Execute { batch, home: Arc::clone(home) });
     }
 
     /// Ends the storage thread, when everything that was sent before is done.

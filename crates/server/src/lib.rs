@@ -7,6 +7,7 @@
 pub mod args;
 pub mod clock;
 pub mod config;
+pub mod figures;
 pub mod hop;
 pub mod limits;
 pub mod message;

@@ -2,23 +2,20 @@
 //!
 //! A front end is whoever holds a [`Storage`](crate::hop::Storage): an event loop, a test, a program that embeds the
 //! crate. It fills a [`Batch`] with the operations of many connections, sends it, and gets the same object back with
-//! the answers in it. The batch carries the channel to answer on. It is used again and again, so that in the steady
+//! the answers in it. It is used again and again, so that in the steady
 //! state nothing is allocated.
 //!
 //! Operations are typed and checked, keys are hashed, all of it before the hop: the storage thread never parses.
 //! They differ in nothing by the protocol they came in; what a session needs to word the answer travels along as
 //! its [`Tag`].
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
-use crate::hop::Home;
-use crate::stats::{Group, StorageStats};
+use crate::figures::{Group, StorageStats};
 
 /// Operations on their way to the storage thread, or answers on their way back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
     /// The requests' bytes, as they were read. Operations point into it.
     pub input: Arena,
@@ -32,8 +29,6 @@ pub struct Batch {
     pub values: Vec<u8>,
     /// Large values, by reference, of operations and answers both.
     pub large: Vec<Bytes>,
-    /// Who gets the answers.
-    pub home: Arc<Home>,
 }
 
 /// The operations of one connection in one batch.
@@ -257,20 +252,6 @@ pub struct Arena {
 }
 
 impl Batch {
-    /// An empty batch whose answers go to `home`.
-    #[must_use]
-    pub fn new(home: Arc<Home>) -> Self {
-        Self {
-            input: Arena::default(),
-            runs: Vec::new(),
-            ops: Vec::new(),
-            replies: Vec::new(),
-            values: Vec::new(),
-            large: Vec::new(),
-            home,
-        }
-    }
-
     /// Empties it for the next use. Buffers stay, unless they have grown beyond what is worth keeping.
     pub fn recycle(&mut self) {
         self.runs.clear();

@@ -1,14 +1,13 @@
 //! What all threads of one server share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::quality::FixedState;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::KeyHash;
-use crate::stats::ServerCounters;
 use crate::storage::block::Meter;
 
 /// Configuration, clock, and what is counted across threads.
@@ -49,6 +48,46 @@ impl Server {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key);
         KeyHash((hasher.finish() >> 32) as u32)
+    }
+}
+
+/// What the event loops count, for all of the server.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// Connections now.
+    pub curr_connections: AtomicU64,
+    /// Connections since the start.
+    pub total_connections: AtomicU64,
+    /// Connections refused because there were too many.
+    pub rejected_connections: AtomicU64,
+    /// Times that no connection could be accepted.
+    pub listen_disabled_num: AtomicU64,
+    /// Bytes from clients.
+    pub bytes_read: AtomicU64,
+    /// Bytes to clients.
+    pub bytes_written: AtomicU64,
+    /// Times that a connection had more to read than one turn allows.
+    pub conn_yields: AtomicU64,
+}
+
+impl ServerCounters {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// `stats reset`: what is a sum begins again; what is a state stays.
+    pub fn reset(&self) {
+        for counter in [
+            &self.total_connections,
+            &self.rejected_connections,
+            &self.listen_disabled_num,
+            &self.bytes_read,
+            &self.bytes_written,
+            &self.conn_yields,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 }
 

@@ -25,8 +25,8 @@ use crate::net::slots::Slots;
 use crate::net::socket::Socket;
 use crate::patience::Patience;
 use crate::server::Server;
+use crate::server::ServerCounters;
 use crate::session::Output;
-use crate::stats::ServerCounters;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -92,12 +92,13 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         bell: Arc::clone(&bell),
         orders: inbox,
         answers,
+        home,
         storage,
         server,
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
-        spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::new(Arc::clone(&home)))).collect(),
+        spare: (0..BATCHES_PER_LOOP).map(|_| Box::default()).collect(),
         output: Output::default(),
         traffic: Traffic::default(),
         patience: Patience::default(),
@@ -112,6 +113,7 @@ struct EventLoop {
     bell: Arc<Bell>,
     orders: Receiver<Order>,
     answers: Receiver<Box<Batch>>,
+    home: Arc<Home>,
     storage: Storage,
     server: Arc<Server>,
     connections: Slots<Connection>,
@@ -277,7 +279,7 @@ impl EventLoop {
             batch.recycle();
             self.spare.push(batch);
         } else {
-            self.storage.execute(batch);
+            self.storage.execute(batch, &self.home);
         }
     }
 

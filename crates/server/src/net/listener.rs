@@ -21,7 +21,7 @@ use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
 use crate::net::event_loop::Handle;
 use crate::net::socket::Socket;
 use crate::server::Server;
-use crate::stats::ServerCounters;
+use crate::server::ServerCounters;
 
 /// What a client reads that came when there were too many. Those of the binary protocol, too.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";

@@ -11,10 +11,11 @@ use wire::{
 use zerocopy::FromBytes;
 
 use crate::config::Flush;
+use crate::figures::Group;
 use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value};
 use crate::server::Server;
 use crate::session::{Next, Output, Parsed};
-use crate::stats::{self, Group};
+use crate::stats;
 use crate::storage::log::is_inline;
 
 /// See [`Session::parse`](crate::session::Session::parse).

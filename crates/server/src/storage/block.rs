@@ -168,7 +168,7 @@ mod tests {
         let meter = Arc::new(Meter::default());
         let mut block = Block::new(10_000, &meter).unwrap();
         assert_eq!(meter.bytes(), 12_288);
-        assert_eq!(block.extend(&[7; 20_000]), 10_000);
+        assert_eq!(block.extend(&vec![7; 20_000]), 10_000);
         let value = block.freeze();
         let answer = value.clone();
         let mut blocks = Blocks::default();

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
+use crate::figures::{Counters, Group, StorageFigures, StorageStats};
 use crate::limits::{ANSWER_BYTES_PER_BATCH, ANSWER_BYTES_PER_RUN};
 use crate::message::{Arena, Batch, Command, Op, Reply, Span, Value};
-use crate::stats::{Counters, Group, StorageFigures, StorageStats};
 use crate::storage::block::{Blocks, Meter};
 use crate::storage::detail::Detail;
 use crate::storage::expiry::{Flushes, unix_time};

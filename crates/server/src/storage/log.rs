@@ -94,6 +94,13 @@ struct Segment {
     live_bytes: usize,
 }
 
+impl Segment {
+    /// Bytes of records that have ended. The room that no record has taken is not among them.
+    fn dead_bytes(&self) -> usize {
+        self.used - self.live_bytes
+    }
+}
+
 /// How far the oldest segment has been evicted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cursor {
@@ -314,13 +321,13 @@ impl Log {
         }
     }
 
-    /// The segment, other than the open one, in which the least lives, if that is `live_bytes_max` at most.
+    /// The segment, other than the open one, with the most dead bytes, if these are `dead_bytes_min` at least.
     #[must_use]
-    pub fn emptiest(&self, live_bytes_max: usize) -> Option<u32> {
+    pub fn deadest(&self, dead_bytes_min: usize) -> Option<u32> {
         let open = self.open();
         let closed = self.by_age.values().copied().filter(|id| Some(*id) != open);
-        let emptiest = closed.min_by_key(|id| self.segments[*id as usize].live_bytes)?;
-        (self.segments[emptiest as usize].live_bytes <= live_bytes_max).then_some(emptiest)
+        let deadest = closed.max_by_key(|id| self.segments[*id as usize].dead_bytes())?;
+        (self.segments[deadest as usize].dead_bytes() >= dead_bytes_min).then_some(deadest)
     }
 
     /// The first live record of a segment.
@@ -457,7 +464,7 @@ mod tests {
     #[test]
     fn a_segment_is_free_when_its_last_record_ends() {
         let mut log = Log::new(LIMIT).unwrap();
-        let value = [0; 20_000];
+        let value = vec![0; 20_000];
         let records: Vec<_> = (0..9).map(|_| append(&mut log, &value)).collect();
         assert_eq!((log.used_segments(), log.warm_segments(), log.cold_segments()), (3, 0, 1));
         for &at in &records[3..6] {
@@ -473,7 +480,7 @@ mod tests {
     #[test]
     fn the_oldest_live_record_is_found_across_segments() {
         let mut log = Log::new(LIMIT).unwrap();
-        let value = [0; 20_000];
+        let value = vec![0; 20_000];
         let records: Vec<_> = (0..7).map(|_| append(&mut log, &value)).collect();
         log.end(records[1]);
         for at in [0, 2, 3, 4, 5, 6] {

@@ -22,10 +22,10 @@ use crate::storage::record::FETCHED;
 /// Free segments that only cleaning may use: what lives in one segment fits into another.
 const RESERVE_SEGMENTS: usize = 1;
 
-/// Of 16 parts of a segment, how many may live if it is to be cleaned. Each byte that lives is copied for the dead ones.
-const CLEAN_LIVE_SIXTEENTHS: usize = 8;
-/// The same, where the alternative is to refuse.
-const CLEAN_LIVE_SIXTEENTHS_OR_REFUSE: usize = 15;
+/// A segment is cleaned where one part in so many of it is dead: what lives is copied for the sake of what does not.
+const CLEAN_DEAD_SHARE: usize = 2;
+/// The same, where the alternative is to refuse. Each cleaning takes so much off the dead bytes, so it comes to an end.
+const CLEAN_DEAD_SHARE_OR_REFUSE: usize = 16;
 
 impl Engine {
     /// Bytes charged against the limit.
@@ -61,17 +61,16 @@ impl Engine {
         }
     }
 
-    /// Moves what lives in the emptiest segment, so that it is free. Says whether there was one that was worth it.
+    /// Moves what lives in the deadest segment, so that it is free. Says whether there was one that was worth it.
     fn clean(&mut self, bytes_left: usize) -> bool {
-        let sixteenths = match self.config.when_full {
-            WhenFull::Evict => CLEAN_LIVE_SIXTEENTHS,
-            WhenFull::Refuse => CLEAN_LIVE_SIXTEENTHS_OR_REFUSE,
+        let dead_share = match self.config.when_full {
+            WhenFull::Evict => CLEAN_DEAD_SHARE,
+            WhenFull::Refuse => CLEAN_DEAD_SHARE_OR_REFUSE,
         };
-        let live_bytes_max = self.log.segment_bytes() / 16 * sixteenths;
         if self.log.free_segments(bytes_left) < RESERVE_SEGMENTS {
             return false;
         }
-        let Some(segment) = self.log.emptiest(live_bytes_max) else { return false };
+        let Some(segment) = self.log.deadest(self.log.segment_bytes() / dead_share) else { return false };
         let mut next = self.log.first_live(segment);
         while let Some(at) = next {
             next = self.log.next_live(segment, at);

@@ -87,9 +87,8 @@ fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock)
     let mut patience = Patience::default();
     loop {
         match inbox.try_recv() {
-            Ok(Request::Execute(mut batch)) => {
+            Ok(Request::Execute { mut batch, home }) => {
                 engine.execute(&mut batch, clock.now());
-                let home = Arc::clone(&batch.home);
                 home.answer(batch);
             }
             Ok(Request::End) | Err(TryRecvError::Disconnected) => return,

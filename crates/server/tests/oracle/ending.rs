@@ -34,7 +34,7 @@ fn serve_once_and_end() {
     let thread = storage::spawn(engine, Clock::start()).unwrap();
     let (home, answers) = crossbeam_channel::bounded(1);
     let home = Arc::new(Home::new(home, Arc::new(Bell::new(|| {}))));
-    thread.storage().execute(Box::new(Batch::new(home)));
+    thread.storage().execute(Box::new(Batch::default()), &home);
     answers.recv().expect("a batch comes back");
     thread.join();
 }

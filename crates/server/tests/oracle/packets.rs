@@ -1,10 +1,7 @@
 //! Packets as they stand on the wire, put together by hand, and what a session needs to read them.
 
-use std::sync::Arc;
-
 use memwire::clock::Clock;
 use memwire::config::Config;
-use memwire::hop::{Bell, Home};
 use memwire::message::Batch;
 use memwire::server::Server;
 
@@ -28,8 +25,7 @@ pub(crate) fn server_with(config: Config) -> Server {
 }
 
 pub(crate) fn batch() -> Batch {
-    let (answers, _) = crossbeam_channel::unbounded();
-    Batch::new(Arc::new(Home::new(answers, Arc::new(Bell::new(|| {})))))
+    Batch::default()
 }
 
 /// A request's header, its lengths as they are given.

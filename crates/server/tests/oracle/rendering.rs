@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use memwire::config::{Config, Flush};
+use memwire::figures::StorageStats;
 use memwire::message::{Batch, Command, Payload, Refusal, Reply, Span, Value};
 use memwire::server::Server;
 use memwire::session::{Output, Session};
-use memwire::stats::StorageStats;
 use wire::Cas;
 
 use crate::packets::{batch, error, legal, request, response, server, server_with};

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memwire::config::Config;
-use memwire::hop::{Bell, Home};
+use memwire::figures::{Group, StorageFigures, StorageStats};
 use memwire::message::{
     Batch, Command, ConnId, KeyHash, Op, Payload, Refusal, Reply, Run, Span, Tag, Value as Place,
 };
-use memwire::stats::{Group, StorageFigures, StorageStats};
 use memwire::storage::Engine;
 use memwire::storage::block::{Block, Meter};
 use memwire::storage::engine::{Versions, WhenFull};
@@ -27,7 +26,6 @@ pub(crate) struct World {
     pub(crate) now: u32,
     pub(crate) config: Config,
     hashes: Hashes,
-    home: Arc<Home>,
 }
 
 /// How keys are hashed.
@@ -84,14 +82,12 @@ pub(crate) enum Answer {
 impl World {
     pub(crate) fn new(config: Config, hashes: Hashes) -> Self {
         let meter = Arc::new(Meter::default());
-        let (answers, _) = crossbeam_channel::unbounded();
         Self {
             engine: Engine::new(config.engine(), Arc::clone(&meter)).unwrap(),
             meter,
             now: START,
             config,
             hashes,
-            home: Arc::new(Home::new(answers, Arc::new(Bell::new(|| {})))),
         }
     }
 
@@ -102,7 +98,7 @@ impl World {
 
     /// Executes one batch. Answers come for as many operations of each run as were executed.
     pub(crate) fn execute(&mut self, runs: &[Vec<Ask>]) -> Vec<Vec<Answer>> {
-        let mut batch = Batch::new(Arc::clone(&self.home));
+        let mut batch = Batch::default();
         for (slot, asks) in runs.iter().enumerate() {
             self.push_run(&mut batch, slot as u32, asks);
         }
@@ -136,7 +132,7 @@ impl World {
     }
 
     pub(crate) fn stats(&mut self, group: Group) -> StorageStats {
-        let mut batch = Batch::new(Arc::clone(&self.home));
+        let mut batch = Batch::default();
         self.push_run(&mut batch, 0, &[Ask::new("", Command::Stats(group))]);
         self.engine.execute(&mut batch, self.now);
         match batch.replies.remove(0) {
