@@ -42,10 +42,7 @@ struct Round<T> {
 
 impl<T> Round<T> {
     fn new(entry: impl Fn(usize) -> T) -> Self {
-        Self {
-            entries: std::array::from_fn(entry),
-            at: 0,
-        }
+        Self { entries: std::array::from_fn(entry), at: 0 }
     }
 
     #[inline]
@@ -151,21 +148,18 @@ fn encode_hits(criterion: &mut Criterion) {
         let mut requests = Round::new(|at| (Opcode::GET, at as u32 * 77));
         let mut output = Output::new();
 
-        group.bench_function(
-            BenchmarkId::new("encode a hit", bytes_name(value_bytes)),
-            |bencher| {
-                bencher.iter(|| {
-                    let record = black_box(records.next());
-                    let &(opcode, opaque) = black_box(requests.next());
-                    let Some(head) = hit_of(record, opcode, opaque) else {
-                        return 0;
-                    };
-                    output.with_room(HIT_BYTES).extend_from_slice(head.as_bytes());
-                    black_box(output.0.as_ptr());
-                    black_box(&value[..]).len()
-                });
-            },
-        );
+        group.bench_function(BenchmarkId::new("encode a hit", bytes_name(value_bytes)), |bencher| {
+            bencher.iter(|| {
+                let record = black_box(records.next());
+                let &(opcode, opaque) = black_box(requests.next());
+                let Some(head) = hit_of(record, opcode, opaque) else {
+                    return 0;
+                };
+                output.with_room(HIT_BYTES).extend_from_slice(head.as_bytes());
+                black_box(output.0.as_ptr());
+                black_box(&value[..]).len()
+            });
+        });
     }
     group.finish();
 }
@@ -199,11 +193,8 @@ fn parse_responses(criterion: &mut Criterion) {
     });
     group.bench_function("parse the head of a hit, 1 MiB to come", |bencher| {
         bencher.iter(|| {
-            let Ok(Split::Body {
-                header,
-                body,
-                missing,
-            }) = split::<ResponseHeader>(black_box(heads.next()), FRAME_BODY_BYTES_MAX)
+            let Ok(Split::Body { header, body, missing }) =
+                split::<ResponseHeader>(black_box(heads.next()), FRAME_BODY_BYTES_MAX)
             else {
                 return;
             };
@@ -222,25 +213,17 @@ fn parse_responses(criterion: &mut Criterion) {
         bytes.resize(bytes.len() + value_bytes, b'v');
         let mut packets = Round::new(|at| &bytes[at * HIT_BYTES..(at + 1) * HIT_BYTES + value_bytes]);
 
-        group.bench_function(
-            BenchmarkId::new("parse a whole hit", bytes_name(value_bytes)),
-            |bencher| {
-                bencher.iter(|| {
-                    let Ok(Split::Whole { packet, .. }) =
-                        split::<ResponseHeader>(black_box(packets.next()), FRAME_BODY_BYTES_MAX)
-                    else {
-                        return;
-                    };
-                    let response = Response::parse(&packet);
-                    black_box((
-                        response.status.is_ok(),
-                        response.opaque,
-                        response.flags(),
-                        response.value,
-                    ));
-                });
-            },
-        );
+        group.bench_function(BenchmarkId::new("parse a whole hit", bytes_name(value_bytes)), |bencher| {
+            bencher.iter(|| {
+                let Ok(Split::Whole { packet, .. }) =
+                    split::<ResponseHeader>(black_box(packets.next()), FRAME_BODY_BYTES_MAX)
+                else {
+                    return;
+                };
+                let response = Response::parse(&packet);
+                black_box((response.status.is_ok(), response.opaque, response.flags(), response.value));
+            });
+        });
     }
     group.finish();
 }
@@ -308,36 +291,15 @@ fn serve(bytes: &[u8]) -> Option<&[u8]> {
         return None;
     };
     match Request::parse(&packet) {
-        Ok(Request {
-            opaque,
-            loudness,
-            command: Command::Get { key, echo },
-        }) => {
+        Ok(Request { opaque, loudness, command: Command::Get { key, echo } }) => {
             black_box((opaque, loudness, key.as_bytes(), echo));
         }
         Ok(Request {
             opaque,
             loudness,
-            command:
-                Command::Store {
-                    mode,
-                    key,
-                    value,
-                    flags,
-                    expiration,
-                    cas,
-                },
+            command: Command::Store { mode, key, value, flags, expiration, cas },
         }) => {
-            black_box((
-                opaque,
-                loudness,
-                mode,
-                key.as_bytes(),
-                value,
-                flags,
-                expiration,
-                cas,
-            ));
+            black_box((opaque, loudness, mode, key.as_bytes(), value, flags, expiration, cas));
         }
         Ok(request) => {
             black_box(&request);
@@ -400,11 +362,7 @@ fn store<'a>(key: Key<'a>, value: &'a [u8]) -> Command<'a> {
 }
 
 fn request(opaque: u32, loudness: Loudness, command: Command<'_>) -> Request<'_> {
-    Request {
-        opaque,
-        loudness,
-        command,
-    }
+    Request { opaque, loudness, command }
 }
 
 fn bytes_name(bytes: usize) -> String {

@@ -1,0 +1,393 @@
+//! One connection: requests out, answers in and checked.
+//!
+//! A turn is one read and one write, whatever the depth. Requests are written into one buffer that is kept; answers are
+//! read into a buffer that all connections of a thread share, and a value is compared there, piece by piece as it
+//! arrives, so that a connection holds at most the head of an answer. Nothing is allocated for a request.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream as BlockingStream};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+
+use crate::histogram::Histogram;
+use crate::syntax::{Answer, Outcome, Syntax};
+use crate::workload::{Ask, KeyChoice, Random, Turn, Workload, key_text};
+
+/// Requests are written ahead up to here, then the socket has to take some: large values would pile up otherwise.
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the connections of a thread share.
+#[derive(Debug)]
+pub(crate) struct Shared<'a, S> {
+    pub(crate) workload: &'a Workload,
+    pub(crate) syntax: S,
+    pub(crate) keys: KeyChoice,
+    pub(crate) random: Random,
+    pub(crate) clock: Clock,
+    pub(crate) tally: Tally,
+}
+
+/// Nanoseconds since it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[inline]
+    pub(crate) fn now(self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}
+
+/// What was answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) stored: u64,
+    pub(crate) wrong: u64,
+    pub(crate) first_wrong: Option<String>,
+    pub(crate) value_bytes: u64,
+    /// From when a request was due to when its answer was read; of a batch, as one.
+    pub(crate) latency: Histogram,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self {
+            hits: 0,
+            misses: 0,
+            stored: 0,
+            wrong: 0,
+            first_wrong: None,
+            value_bytes: 0,
+            latency: Histogram::new(),
+        }
+    }
+
+    /// Requests that were answered; a fence is none.
+    pub(crate) fn requests(&self) -> u64 {
+        self.hits + self.misses + self.stored + self.wrong
+    }
+
+    /// Adds what another thread counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.stored += other.stored;
+        self.value_bytes += other.value_bytes;
+        self.latency.merge(&other.latency);
+        self.merge_wrong(other);
+    }
+
+    /// Adds only the wrong answers of a time that is not measured.
+    pub(crate) fn merge_wrong(&mut self, other: &Self) {
+        self.wrong += other.wrong;
+        self.first_wrong = self.first_wrong.take().or_else(|| other.first_wrong.clone());
+    }
+
+    #[cold]
+    fn wrong(&mut self, what: String) {
+        self.wrong += 1;
+        self.first_wrong.get_or_insert(what);
+    }
+}
+
+/// A connection to the server.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    output: Vec<u8>,
+    written: usize,
+    /// Requests without an answer so far, oldest first; their opaques follow one another.
+    waiting: VecDeque<Waiting>,
+    next_opaque: u32,
+    /// Turns (single requests or batches) that are not wholly answered.
+    turns: usize,
+    /// The beginning of an answer whose head is not all there.
+    carried: Vec<u8>,
+    value: Option<Incoming>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    opaque: u32,
+    key: u32,
+    ask: Ask,
+    due: u64,
+}
+
+/// An answer whose value is being read.
+#[derive(Debug, Clone, Copy)]
+struct Incoming {
+    request: Waiting,
+    verdict: Verdict,
+    /// Bytes until the answer ends.
+    bytes_left: usize,
+    /// Where the rest of a right value stands in the pattern.
+    pattern_at: usize,
+    /// Bytes of a value that was read or stored; an error's text is none.
+    value_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Hit,
+    Miss,
+    Stored,
+    Fenced,
+    /// Counted already.
+    Wrong,
+}
+
+impl Connection {
+    /// Connects. `number` sets the opaques of this connection apart from those of the others.
+    ///
+    /// # Errors
+    /// As [`connect`](BlockingStream::connect_timeout).
+    pub(crate) fn open(address: SocketAddr, number: usize) -> io::Result<Self> {
+        let stream = BlockingStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream: TcpStream::from_std(stream),
+            output: Vec::new(),
+            written: 0,
+            waiting: VecDeque::new(),
+            next_opaque: (number as u32).wrapping_mul(0x9e37_79b9),
+            turns: 0,
+            carried: Vec::new(),
+            value: None,
+        })
+    }
+
+    /// Turns under way.
+    #[inline]
+    pub(crate) fn turns(&self) -> usize {
+        self.turns
+    }
+
+    /// Requests under way. One whose value is still being read is no less so.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len() + usize::from(self.value.is_some())
+    }
+
+    /// Whether [`flush`](Self::flush) should come before another request.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.output.len() >= OUTPUT_BYTES_MAX
+    }
+
+    /// Writes a turn that was due at `due` to the output buffer, and says how many requests it was.
+    #[inline]
+    pub(crate) fn ask<S: Syntax>(&mut self, shared: &mut Shared<'_, S>, due: u64) -> u64 {
+        self.turns += 1;
+        match shared.workload.turn(&mut shared.random) {
+            Turn::One(ask) => {
+                self.ask_one(ask, due, shared);
+                1
+            }
+            Turn::Batch { gets } => {
+                for _ in 0..gets {
+                    self.ask_one(Ask::QuietGet, due, shared);
+                }
+                self.ask_one(Ask::Fence, due, shared);
+                u64::from(gets)
+            }
+        }
+    }
+
+    #[inline]
+    fn ask_one<S: Syntax>(&mut self, ask: Ask, due: u64, shared: &mut Shared<'_, S>) {
+        let key = shared.keys.choose(&mut shared.random);
+        let values = &shared.workload.values;
+        let value = match ask {
+            Ask::Set { generation } => &values.pattern()[values.span(key, generation)],
+            Ask::Get | Ask::QuietGet | Ask::Fence => &[],
+        };
+        let opaque = self.next_opaque;
+        self.next_opaque = opaque.wrapping_add(1);
+        self.waiting.push_back(Waiting { opaque, key, ask, due });
+        shared.syntax.write(ask, &key_text(key), value, opaque, &mut self.output);
+    }
+
+    /// Writes what the socket takes; the rest waits until it is writable.
+    ///
+    /// # Errors
+    /// The socket's.
+    #[inline]
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Reads and checks what has arrived. `buffer` has room for a carried head and more.
+    ///
+    /// # Errors
+    /// The socket's, and answers that cannot be matched with a request: the connection is of no use then.
+    #[inline]
+    pub(crate) fn receive<S: Syntax>(
+        &mut self,
+        buffer: &mut [u8],
+        shared: &mut Shared<'_, S>,
+    ) -> Result<(), String> {
+        loop {
+            let carried = self.carried.len();
+            buffer[..carried].copy_from_slice(&self.carried);
+            let read = match self.stream.read(&mut buffer[carried..]) {
+                Ok(0) => {
+                    return Err(format!("the server closed a connection: {} waiting", self.waiting.len()));
+                }
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(format!("cannot read: {error}")),
+            };
+            let now = shared.clock.now();
+            self.carried.clear();
+            self.take(&buffer[..carried + read], now, shared)?;
+            // With edge-triggered events a short read says that nothing is left, so the next read can wait for one.
+            if carried + read < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deals with answers, or parts of them, that were read at `now`.
+    #[inline]
+    fn take<S: Syntax>(
+        &mut self,
+        mut input: &[u8],
+        now: u64,
+        shared: &mut Shared<'_, S>,
+    ) -> Result<(), String> {
+        while !input.is_empty() {
+            if let Some(incoming) = &mut self.value {
+                let (piece, rest) = input.split_at(input.len().min(incoming.bytes_left));
+                incoming.compare(piece, shared);
+                input = rest;
+            } else {
+                let Some(answer) = shared.syntax.read(input)? else {
+                    self.carried.extend_from_slice(input);
+                    return Ok(());
+                };
+                input = &input[answer.head_bytes..];
+                let request = self.request_of(&answer, &mut shared.tally)?;
+                self.value = Some(Incoming::of(&answer, request, shared));
+            }
+            if let Some(incoming) = self.value.take_if(|incoming| incoming.bytes_left == 0) {
+                self.finish(&incoming, now, &mut shared.tally);
+            }
+        }
+        Ok(())
+    }
+
+    /// The request that is answered. Quiet gets before it have missed.
+    #[inline]
+    fn request_of(&mut self, answer: &Answer<'_>, tally: &mut Tally) -> Result<Waiting, String> {
+        loop {
+            let Some(request) = self.waiting.pop_front() else {
+                return Err(format!("an answer that nothing asked for: {answer:?}"));
+            };
+            if answer.opaque.is_none_or(|opaque| opaque == request.opaque) {
+                return Ok(request);
+            }
+            if request.ask != Ask::QuietGet {
+                return Err(format!("answers out of order: {answer:?} instead of {request:?}"));
+            }
+            tally.misses += 1;
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self, incoming: &Incoming, now: u64, tally: &mut Tally) {
+        match incoming.verdict {
+            Verdict::Hit => tally.hits += 1,
+            Verdict::Miss => tally.misses += 1,
+            Verdict::Stored => tally.stored += 1,
+            Verdict::Fenced | Verdict::Wrong => {}
+        }
+        tally.value_bytes += incoming.value_bytes as u64;
+        if incoming.request.ask != Ask::QuietGet {
+            self.turns -= 1;
+            tally.latency.record(now.saturating_sub(incoming.request.due));
+        }
+    }
+}
+
+impl Incoming {
+    /// Judges an answer by its head.
+    #[inline]
+    fn of<S>(answer: &Answer<'_>, request: Waiting, shared: &mut Shared<'_, S>) -> Self {
+        let values = &shared.workload.values;
+        let key = key_text(request.key);
+        let (verdict, span) = match (request.ask, &answer.outcome) {
+            (Ask::Get, &Outcome::Hit { flags }) if answer.key.is_none() => {
+                (Verdict::Hit, values.span(request.key, flags))
+            }
+            (Ask::QuietGet, &Outcome::Hit { flags }) if answer.key == Some(&key) => {
+                (Verdict::Hit, values.span(request.key, flags))
+            }
+            (Ask::Get, Outcome::Miss) => (Verdict::Miss, 0..0),
+            (Ask::Set { generation }, Outcome::Stored) => {
+                (Verdict::Stored, values.span(request.key, generation))
+            }
+            (Ask::Fence, Outcome::Fenced) => (Verdict::Fenced, 0..0),
+            _ => (Verdict::Wrong, 0..0),
+        };
+        let mut incoming = Self {
+            request,
+            verdict,
+            bytes_left: answer.value_bytes,
+            pattern_at: span.start,
+            value_bytes: span.len(),
+        };
+        match verdict {
+            Verdict::Hit if span.len() != answer.value_bytes => incoming.condemn(shared, || {
+                format!("a value of {} bytes instead of {}", answer.value_bytes, span.len())
+            }),
+            Verdict::Wrong => incoming.condemn(shared, || format!("{answer:?}")),
+            _ => {}
+        }
+        incoming
+    }
+
+    /// Checks the next piece of the value.
+    #[inline]
+    fn compare<S>(&mut self, piece: &[u8], shared: &mut Shared<'_, S>) {
+        self.bytes_left -= piece.len();
+        if self.verdict == Verdict::Hit {
+            let behind = self.pattern_at + piece.len();
+            if shared.workload.values.pattern()[self.pattern_at..behind] != *piece {
+                self.condemn(shared, || "the value is not the one of this key".to_owned());
+            }
+            self.pattern_at = behind;
+        }
+    }
+
+    #[cold]
+    fn condemn<S>(&mut self, shared: &mut Shared<'_, S>, what: impl FnOnce() -> String) {
+        self.verdict = Verdict::Wrong;
+        self.value_bytes = 0;
+        let key = key_text(self.request.key).escape_ascii().to_string();
+        let ask = self.request.ask;
+        shared.tally.wrong(format!("{ask:?} of {key}: {}", what()));
+    }
+}

@@ -1,0 +1,227 @@
+//! Servers that the generator starts: on loopback, on a port that the system chooses, and stopped whatever happens.
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeVal;
+use nix::unistd::{Pid, geteuid};
+use tempfile::TempDir;
+
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The name of the server that is compared with the others.
+pub(crate) const MEMWIRE: &str = "memwire";
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// In reports.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// Besides those that all servers get.
+    pub(crate) options: Vec<String>,
+}
+
+impl Program {
+    /// The `memwire` of this build.
+    pub(crate) fn memwire(options: Vec<String>) -> Self {
+        Self { name: "memwire".to_owned(), path: PathBuf::from(env!("CARGO_BIN_EXE_memwire")), options }
+    }
+
+    /// The memcached of this machine, `None` where there is none.
+    pub(crate) fn memcached(threads: u32) -> Option<Self> {
+        let path = env::var_os("PATH")?;
+        let path =
+            env::split_paths(&path).map(|folder| folder.join("memcached")).find(|path| path.is_file())?;
+        Some(Self {
+            name: format!("memcached -t {threads}"),
+            path,
+            options: vec!["-t".to_owned(), threads.to_string()],
+        })
+    }
+
+    /// What it says of itself.
+    pub(crate) fn version(&self) -> Option<String> {
+        let output = Command::new(&self.path).arg("-V").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().next().map(str::to_owned)
+    }
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+    /// Holds the file that the server writes its port to, and what it says on standard error.
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts `program` and waits until it listens.
+    ///
+    /// # Errors
+    /// Where it does not start, ends at once, or names no port in time.
+    pub(crate) fn start(program: &Program) -> Result<Self, String> {
+        let failed = |what: String| format!("{} does not start: {what}", program.name);
+        let folder =
+            tempfile::tempdir().map_err(|error| failed(format!("no folder for its port: {error}")))?;
+        let port_file = folder.path().join("port");
+        let log = File::create(folder.path().join("log"))
+            .map_err(|error| failed(format!("no file for its log: {error}")))?;
+        let mut command = Command::new(&program.path);
+        command
+            .args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-m", "1024", "-c", "1024", "-I", "2m"])
+            .args(&program.options)
+            .env("MEMCACHED_PORT_FILENAME", &port_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        if geteuid().is_root() {
+            command.args(["-u", "root"]);
+        }
+        let child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        // From here on the child is stopped on every way out.
+        let mut server = Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), folder };
+        let begin = Instant::now();
+        while begin.elapsed() < START_TIMEOUT {
+            if let Some(port) = port_in(&port_file) {
+                server.address.set_port(port);
+                return Ok(server);
+            }
+            if let Ok(Some(status)) = server.child.try_wait() {
+                return Err(failed(server.last_words(status)));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Err(failed(format!("no port after {} s", START_TIMEOUT.as_secs())))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Why it ended: its own last line, or the status.
+    fn last_words(&self, status: ExitStatus) -> String {
+        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        match text.lines().rfind(|line| !line.trim().is_empty()) {
+            Some(line) => format!("{line} ({status})"),
+            None => status.to_string(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A child that has not been waited for keeps its id, so this reaches no other process.
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let begin = Instant::now();
+        while begin.elapsed() < STOP_TIMEOUT {
+            match self.child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(2)),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The port in the line `TCP INET: 12345`, once it is whole.
+fn port_in(file: &Path) -> Option<u16> {
+    let text = fs::read_to_string(file).ok()?;
+    let (line, _) = text.split_once("TCP INET: ").and_then(|(_, behind)| behind.split_once('\n'))?;
+    line.trim().parse().ok()
+}
+
+/// Processor time that a process has used in all its threads, to the hundredth of a second.
+///
+/// # Errors
+/// Where there is no such process.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration, String> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    ticks_in(&text)
+        .map(|ticks| Duration::from_millis(ticks * 10))
+        .ok_or_else(|| format!("cannot understand {path}"))
+}
+
+/// The sum of utime and stime, in hundredths of a second (`proc_pid_stat(5)`: fields 14 and 15; the name in field 2 may
+/// hold anything, a closing parenthesis too).
+pub(crate) fn ticks_in(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let mut fields = behind_name.split_ascii_whitespace().skip(11);
+    let (user, system) = (fields.next()?, fields.next()?);
+    Some(user.parse::<u64>().ok()? + system.parse::<u64>().ok()?)
+}
+
+/// Processor time that everything on this machine has used, and what its host took away.
+///
+/// # Errors
+/// Where `/proc/stat` cannot be read.
+pub(crate) fn machine_cpu_time() -> Result<Duration, String> {
+    let text =
+        fs::read_to_string("/proc/stat").map_err(|error| format!("cannot read /proc/stat: {error}"))?;
+    busy_ticks_in(&text)
+        .map(|ticks| Duration::from_millis(ticks * 10))
+        .ok_or_else(|| "cannot understand /proc/stat".to_owned())
+}
+
+/// The first line, which is the sum of all CPUs: user, nice, system, idle, iowait, irq, softirq, steal, in hundredths
+/// of a second (`proc_stat(5)`). Idle time and waiting are left out, and guests are part of user.
+pub(crate) fn busy_ticks_in(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let ticks: Vec<u64> = fields.take(8).map(|field| field.parse().ok()).collect::<Option<_>>()?;
+    match ticks[..] {
+        [user, nice, system, _idle, _iowait, irq, softirq, steal] => {
+            Some(user + nice + system + irq + softirq + steal)
+        }
+        _ => None,
+    }
+}
+
+/// Processor time that the generator itself has used.
+///
+/// # Errors
+/// As getrusage(2), which has none here.
+pub(crate) fn own_cpu_time() -> Result<Duration, String> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(|error| format!("getrusage: {error}"))?;
+    let duration = |time: TimeVal| {
+        Duration::from_secs(time.tv_sec() as u64) + Duration::from_micros(time.tv_usec() as u64)
+    };
+    Ok(duration(usage.user_time()) + duration(usage.system_time()))
+}
+
+/// Keeps this process, and every thread and server that it starts from here on, on one core.
+///
+/// # Errors
+/// Where `taskset` (util-linux) is missing or refuses.
+pub(crate) fn pin_to(cpu: usize) -> Result<(), String> {
+    let pid = std::process::id().to_string();
+    let output = Command::new("taskset").args(["-c", "-p", &cpu.to_string(), &pid]).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!(
+            "taskset cannot pin to CPU {cpu}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err("--pin needs taskset, which is in util-linux".to_owned())
+        }
+        Err(error) => Err(format!("cannot run taskset: {error}")),
+    }
+}
