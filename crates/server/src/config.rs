@@ -397,9 +397,9 @@ fn at_least_one(option: &str, number: usize) -> Result<usize, String> {
     if number == 0 { Err(format!("{option} 0: must be at least 1")) } else { Ok(number) }
 }
 
-/// One for each core, and not more than memcached has.
+/// One for each core that the storage thread leaves, and not more than memcached has.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 4))
 }
 
 #[cfg(test)]

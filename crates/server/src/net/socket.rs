@@ -49,9 +49,12 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` where it takes nothing, and what the system reports.
     pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        retry(|| match self {
-            Self::Tcp(stream) => stream.write_vectored(slices),
-            Self::Unix(stream) => stream.write_vectored(slices),
+        // One slice is what most answers are, and `send` is a little cheaper than `writev`.
+        retry(|| match (&mut *self, slices) {
+            (Self::Tcp(stream), [slice]) => stream.write(slice),
+            (Self::Unix(stream), [slice]) => stream.write(slice),
+            (Self::Tcp(stream), slices) => stream.write_vectored(slices),
+            (Self::Unix(stream), slices) => stream.write_vectored(slices),
         })
     }
 
