@@ -59,6 +59,16 @@ fn parse_one_request(criterion: &mut Criterion) {
     group.bench_function("control", |bencher| {
         bencher.iter(|| black_box(packets.next()[23]));
     });
+    group.bench_function("parse GET's header: frame, shape, key", |bencher| {
+        bencher.iter(|| match split::<RequestHeader>(black_box(packets.next()), FRAME_BODY_BYTES_MAX) {
+            Ok(Split::Whole { packet, .. }) if shape::check(packet.header).is_ok() => {
+                black_box(packet.header.opaque.get());
+                black_box(packet.key);
+                true
+            }
+            _ => false,
+        });
+    });
     group.bench_function("parse GET, 16-byte key", |bencher| {
         bencher.iter(|| serve(black_box(packets.next())).is_some());
     });
