@@ -1,8 +1,8 @@
 //! The engine: everything that is stored, behind one pure function.
 //!
 //! [`Engine::execute`] takes a batch and the time, and puts an answer beside each operation. What the commands do is
-//! told in [`commands`](super::commands), how items are found, written and ended in [`items`](super::items), and how
-//! the memory limit is kept in [`memory`](super::memory).
+//! told in `commands`, how items are found, written and ended in `items`, and how
+//! the memory limit is kept in `memory`.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -3,9 +3,9 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | [`engine`] | executes batches: the way in |
-//! | [`commands`] | what each command does to which item |
-//! | [`items`] | finding, writing and ending items |
-//! | [`memory`] | keeping the limit: making room, evicting |
+//! | `commands` | what each command does to which item |
+//! | `items` | finding, writing and ending items |
+//! | `memory` | keeping the limit: making room, evicting |
 //! | [`counter`] | decimal numbers in values |
 //! | [`record`] | an item as a packet, byte by byte |
 //! | [`log`] | segments of records: appending, ending, the order of age |
@@ -15,7 +15,7 @@
 //! | [`detail`] | figures by key prefix |
 //!
 //! [`Engine::execute`] is pure: batch and time go in, answers come out, and no socket, clock or thread is near. The
-//! loop around it is [`run`]. It never parses, logs or waits for anything but its queue.
+//! loop around it is `run`. It never parses, logs or waits for anything but its queue.
 
 pub mod block;
 mod commands;
