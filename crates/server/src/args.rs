@@ -14,7 +14,8 @@ Environment:
   RUST_LOG                 What to log, such as `memwire::net=trace`; wins over -v
 
 Signals:
-  SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0";
+  SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0
+  SIGHUP                    The same; with -d it is ignored";
 
 /// A memcached server that stores what it sends.
 ///

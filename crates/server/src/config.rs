@@ -253,7 +253,8 @@ const EXTENDED_UNUSED: &[&str] = &[
     "hashpower",
     "hot_lru_pct",
     "hot_max_factor",
-    "idle_timeout",
+    "drop_privileges",
+    "relaxed_privileges",
     "inline_ascii_resp",
     "lru_crawler",
     "lru_crawler_sleep",
@@ -270,6 +271,8 @@ const EXTENDED_UNUSED: &[&str] = &[
     "slab_automove_window",
     "slab_chunk_max",
     "slab_reassign",
+    "slab_sizes",
+    "chunked_items",
     "sock_cookie_id",
     "tail_repair_time",
     "temporary_ttl",
@@ -287,6 +290,8 @@ fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<bool, Stri
         let bare = name.strip_prefix("no_").unwrap_or(name);
         if name == "track_sizes" {
             track_sizes = true;
+        } else if name == "idle_timeout" {
+            warnings.push("-o idle_timeout: is not served yet; idle connections stay".into());
         } else if name.starts_with("ssl_") {
             return Err(format!("-o {name}: TLS is not served yet"));
         } else if name.starts_with("ext_") {
@@ -318,7 +323,7 @@ fn listen(args: &Args) -> Result<Listen, String> {
         port => u16::try_from(port).map_err(|_| format!("-p {port}: a port is 0 to 65535, or -1"))?,
     };
     let hosts: Vec<_> = args.listen.iter().filter(|host| !host.is_empty()).collect();
-    if hosts.is_empty() {
+    if hosts.is_empty() || hosts == ["*"] {
         return Ok(Listen::TcpAnywhere(port));
     }
     let mut addresses = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! A connection has at most one run of operations on its way to the storage thread and back, and reads nothing
 //! while it has answers to send. So its memory is bounded by one turn's input and one turn's answers:
-//! [`READ_BYTES_PER_TURN`] and a partial request on the way in, [`ANSWER_BYTES_PER_RUN`] and one value on the way out.
+//! [`READ_BYTES_PER_TURN`] and a partial request on the way in, [`BYTES_PER_RUN`] and one value on the way out.
 
 /// Bytes that one connection may read in one turn of its event loop, so that a busy one does not starve the rest.
 pub const READ_BYTES_PER_TURN: usize = 64 << 10;
@@ -13,11 +13,12 @@ pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
 /// Input bytes after which a batch takes no further connection and is sent.
 pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
 
-/// Answered value bytes after which the storage thread executes no further read of the same connection in this batch.
-pub const ANSWER_BYTES_PER_RUN: usize = 256 << 10;
+/// Bytes of answers and of values copied for it after which the storage thread leaves the rest of a connection's
+/// requests for a later batch.
+pub const BYTES_PER_RUN: usize = 256 << 10;
 
-/// Answered value bytes after which the storage thread executes no further read in this batch.
-pub const ANSWER_BYTES_PER_BATCH: usize = 2 << 20;
+/// The same for all connections of a batch.
+pub const BYTES_PER_BATCH: usize = 2 << 20;
 
 /// A batch's buffer that has grown beyond this is given back before the batch is used again.
 pub const BATCH_BUFFER_BYTES_KEPT: usize = 1 << 20;

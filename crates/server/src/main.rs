@@ -67,27 +67,31 @@ fn run(Resolved { config, warnings }: Resolved) -> Result<(), String> {
     if config.process.core_dumps {
         process::allow_core_dumps();
     }
-    // Ports below 1024, and files that only root may write, are taken before root is given up.
+    // What can fail, fails before the process leaves the terminal. Ports below 1024 are taken before root is given up.
     let listeners = listener::Listeners::open(&config)?;
-    process::go_into_background(&config.process, config.verbosity)?;
-    let process = config.process.clone();
-    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
-    let _pid_file = PidFile::write(&process)?;
-    process::become_user(&process)?;
-
+    let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
     let server = Arc::new(Server::new(config, Clock::start(), seed));
-    serve(&server, listeners, signals)
+    let config = &server.config;
+    let engine = Engine::new(config.engine(), Arc::clone(&server.meter))
+        .map_err(|error| format!("-m {}: {error}", config.memory_bytes_max >> 20))?;
+
+    process::go_into_background(&config.process, config.verbosity)?;
+    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
+    let _pid_file = PidFile::write(&config.process)?;
+    if let Some(user) = user {
+        process::become_user(&user, listeners.unix_path())?;
+    }
+    serve(&server, engine, listeners, signals)
 }
 
 /// Starts the threads, serves until a signal comes, and lets each thread finish what the ones before it have sent.
 fn serve(
     server: &Arc<Server>,
+    engine: Engine,
     listeners: listener::Listeners,
     signals: listener::Signals,
 ) -> Result<(), String> {
-    let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter))
-        .map_err(|error| format!("-m {}: {error}", server.config.memory_bytes_max >> 20))?;
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
     let loops: Result<Vec<_>, _> = (0..server.config.threads)
         .map(|number| event_loop::spawn(number, Arc::clone(server), storage.storage()))

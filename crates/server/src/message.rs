@@ -271,10 +271,15 @@ impl Batch {
 }
 
 impl Command {
-    /// Whether its answer can be longer than a packet's header and some bytes.
+    /// Whether it can take long, or answer at length, so that it is left for a later batch when this one has done
+    /// enough. An operation that brings a large value is not: its request is no longer there to be read again.
     #[must_use]
-    pub fn answers_at_length(&self) -> bool {
-        matches!(self, Self::Get | Self::GetAndTouch { .. } | Self::Stats(_))
+    pub fn can_wait(&self) -> bool {
+        match self {
+            Self::Get | Self::GetAndTouch { .. } | Self::Stats(_) | Self::Count { .. } => true,
+            Self::Concat { value, .. } => matches!(value, Payload::Inline(_)),
+            _ => false,
+        }
     }
 }
 

@@ -1,22 +1,25 @@
 //! What concerns the process: its user, its background, its limits.
 
+use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use nix::unistd::{Uid, User, daemon, initgroups, setgid, setuid};
+use nix::unistd::{Uid, User, chown, daemon, initgroups, setgid, setuid};
 
 use crate::config::{Config, Process};
 
-/// File descriptors that are no connections: listeners, polls, wakers, logs.
+/// File descriptors that are no connections: listeners, signals, logs; and, for each I/O thread, poll and waker.
 const OTHER_FILES: u64 = 64;
+const FILES_PER_THREAD: u64 = 2;
 
 /// Lets the process have as many files as the connections need.
 ///
 /// # Errors
 /// A sentence, where the system's limit is lower and cannot be raised.
 pub fn raise_file_limit(config: &Config) -> Result<(), String> {
-    let needed = config.connections_max as u64 + OTHER_FILES;
+    let other = OTHER_FILES.saturating_add(FILES_PER_THREAD.saturating_mul(config.threads as u64));
+    let needed = (config.connections_max as u64).saturating_add(other);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| format!("file limit: {error}"))?;
     if soft >= needed {
         return Ok(());
@@ -25,7 +28,7 @@ pub fn raise_file_limit(config: &Config) -> Result<(), String> {
         format!(
             "-c {}: needs {needed} files, the limit is {soft} and cannot be raised ({error}); run as root, or use -c {}",
             config.connections_max,
-            hard.saturating_sub(OTHER_FILES)
+            hard.saturating_sub(other)
         )
     })
 }
@@ -53,26 +56,36 @@ pub fn go_into_background(process: &Process, verbosity: u8) -> Result<(), String
     daemon(false, verbosity > 0).map_err(|error| format!("-d: {error}"))
 }
 
-/// Becomes another user, where root was told to.
+/// The user to become, where root was told to.
 ///
 /// # Errors
-/// A sentence that names the user.
-pub fn become_user(process: &Process) -> Result<(), String> {
+/// A sentence that names the user, where there is none of that name.
+pub fn user_to_become(process: &Process) -> Result<Option<User>, String> {
     if !Uid::effective().is_root() {
-        return Ok(());
+        return Ok(None);
     }
     let Some(name) = &process.user else {
         log::warn!("running as root; -u names a user to become");
-        return Ok(());
+        return Ok(None);
     };
-    let refused = |error: &dyn std::fmt::Display| format!("-u {name}: {error}");
-    let user = User::from_name(name).map_err(|error| refused(&error))?;
-    let user = user.ok_or_else(|| refused(&"no such user"))?;
-    let c_name = std::ffi::CString::new(name.as_bytes()).map_err(|error| refused(&error))?;
+    let user = User::from_name(name).map_err(|error| format!("-u {name}: {error}"))?;
+    Ok(Some(user.ok_or_else(|| format!("-u {name}: no such user"))?))
+}
+
+/// Becomes `user`, to whom the Unix socket then belongs.
+///
+/// # Errors
+/// A sentence that names the user.
+pub fn become_user(user: &User, unix_socket: Option<&Path>) -> Result<(), String> {
+    let refused = |error: &dyn std::fmt::Display| format!("-u {}: {error}", user.name);
     if user.uid.is_root() {
         return Ok(());
     }
-    initgroups(&c_name, user.gid)
+    if let Some(path) = unix_socket {
+        chown(path, Some(user.uid), Some(user.gid)).map_err(|error| refused(&error))?;
+    }
+    let name = CString::new(user.name.as_bytes()).map_err(|error| refused(&error))?;
+    initgroups(&name, user.gid)
         .and_then(|()| setgid(user.gid))
         .and_then(|()| setuid(user.uid))
         .map_err(|error| refused(&error))

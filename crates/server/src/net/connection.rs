@@ -148,10 +148,15 @@ impl Connection {
         }
     }
 
-    /// Whether nothing has been asked for that is not answered, as far as has been read.
+    /// Whether it is open, and nothing has been asked for that is not answered, as far as has been read.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.in_flight && self.outbox.is_empty() && !self.wants_turn()
+        self.phase == Phase::Open && !self.in_flight && self.outbox.is_empty() && !self.wants_turn()
+    }
+
+    /// Ends it, once its answers are written. The peer has a while to see that, as at every end.
+    pub fn close(&mut self) {
+        self.phase = Phase::Closing;
     }
 
     /// Reads as much as a turn allows, and puts what it asks for into `batch`, as a run. A connection that fails is

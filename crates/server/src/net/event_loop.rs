@@ -135,8 +135,9 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
         while !self.is_drained() {
             if let Err(error) = self.poll(&mut events) {
+                // Its connections would hang, and new ones would go on coming to it.
                 log::error!("poll failed: {error}");
-                return;
+                std::process::abort();
             }
             self.take_events(&events);
             self.take_orders();
@@ -247,8 +248,11 @@ impl EventLoop {
                     connection.take_answers(run, &batch, &self.server, &mut self.output, &mut self.traffic);
                 }
             }
-            for run in &batch.runs {
-                self.grant(run.conn);
+            // Those that came to nothing because the batch was full are the first in the next one.
+            for came_to_nothing in [true, false] {
+                for run in batch.runs.iter().filter(|run| (run.executed == 0) == came_to_nothing) {
+                    self.grant(run.conn);
+                }
             }
             batch.recycle();
             self.spare.push(batch);
@@ -299,7 +303,10 @@ impl EventLoop {
                 self.grant(id);
             }
             Wish::Close => self.remove(id),
-            Wish::Wait if self.drain_until.is_some() && connection.is_idle() => self.remove(id),
+            Wish::Wait if self.drain_until.is_some() && connection.is_idle() => {
+                connection.close();
+                self.grant(id);
+            }
             Wish::Wait => {}
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 pub use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
@@ -70,6 +70,15 @@ impl Listeners {
         self.sockets.iter().filter_map(Listening::tcp_address).collect()
     }
 
+    /// The file of the Unix socket, if there is one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.sockets.iter().find_map(|socket| match socket {
+            Listening::Unix(_, path) => Some(path.as_path()),
+            Listening::Tcp(_) => None,
+        })
+    }
+
     /// Accepts and hands over to `loops`, until a signal asks for the end.
     ///
     /// # Errors
@@ -96,7 +105,9 @@ impl Listeners {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        if let Some(signal) = signals.pending().next() {
+                        // A server in the background has no terminal that could hang up.
+                        let is_meant = |signal: &i32| *signal != SIGHUP || !server.config.process.daemon;
+                        if let Some(signal) = signals.pending().find(is_meant) {
                             log::info!("signal {signal}: finishing what is in flight");
                             return Ok(());
                         }
@@ -117,7 +128,7 @@ impl Listeners {
 /// # Errors
 /// What the system reports.
 pub fn hear_signals() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT, SIGUSR1])
+    Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
 }
 
 impl Drop for Listeners {
@@ -211,6 +222,8 @@ fn reject(mut stream: Socket) {
 fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<Listening> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Accepted connections inherit it: a peer that has vanished does not hold its connection for ever.
+    socket.set_keepalive(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -237,6 +250,8 @@ fn listen_anywhere(port: u16, backlog: i32) -> Result<Vec<Listening>, String> {
 
 /// A socket file that an earlier server left is replaced; anything else under the name is not ours to remove.
 fn listen_unix(path: &Path, mask: u32, backlog: i32) -> io::Result<Listening> {
+    // Going into the background changes the folder.
+    let path = &std::path::absolute(path)?;
     if fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
         fs::remove_file(path)?;
     }

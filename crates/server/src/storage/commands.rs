@@ -133,6 +133,7 @@ impl Engine {
             Stored::Inline(old) => old,
             Stored::Block(number) => self.blocks.get(number),
         };
+        self.copied_bytes += old.len() + value.len();
         let parts = match side {
             Concat::Append => [old, value.bytes()],
             Concat::Prepend => [value.bytes(), old],
@@ -214,6 +215,7 @@ impl Engine {
             Stored::Inline(old) => old,
             Stored::Block(number) => self.blocks.get(number),
         };
+        self.copied_bytes += old.len();
         let Some(old) = counter::parse(old) else {
             return Reply::NonNumeric;
         };

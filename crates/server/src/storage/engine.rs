@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
-use crate::limits::{ANSWER_BYTES_PER_BATCH, ANSWER_BYTES_PER_RUN};
+use crate::limits::{BYTES_PER_BATCH, BYTES_PER_RUN};
 use crate::message::{Arena, Batch, Command, Op, Reply, Span, Value};
 use crate::storage::block::{Blocks, Meter};
 use crate::storage::detail::Detail;
@@ -75,6 +75,8 @@ pub struct Engine {
     pub(super) sizes: Option<BTreeMap<usize, u64>>,
     pub(super) detail: Detail,
     pub(super) detail_enabled: bool,
+    /// Bytes that the commands of this batch have copied, besides those of their answers.
+    pub(super) copied_bytes: usize,
     pub(super) scratch: Vec<u8>,
 }
 
@@ -101,6 +103,7 @@ impl Engine {
             sizes: config.track_sizes.then(BTreeMap::new),
             detail: Detail::new(config.prefix_delimiter),
             detail_enabled: config.detail_enabled,
+            copied_bytes: 0,
             scratch: Vec::new(),
             config,
         })
@@ -108,20 +111,21 @@ impl Engine {
 
     /// Executes a batch at `now`: every operation of every run, in order, gets its answer in [`Batch::replies`].
     ///
-    /// Where the answers grow too long, the rest of a run is left from a read on, and
-    /// [`Run::executed`](crate::message::Run::executed) says so.
+    /// Where answers and copies grow too long, the rest of a run is left from a command on that
+    /// [can wait](Command::can_wait), and [`Run::executed`](crate::message::Run::executed) says so.
     pub fn execute(&mut self, batch: &mut Batch, now: UnixSeconds) {
         self.now = now;
         self.flushes.advance(now, self.newest_cas);
         self.settle();
         let mut answers = Answers { values: &mut batch.values, large: &mut batch.large, bytes: 0 };
+        self.copied_bytes = 0;
         for run in &mut batch.runs {
-            let bytes_before = answers.bytes;
+            let spent_before = answers.bytes + self.copied_bytes;
             run.executed = 0;
             for op in &batch.ops[run.ops()] {
-                let full = answers.bytes - bytes_before >= ANSWER_BYTES_PER_RUN
-                    || answers.bytes >= ANSWER_BYTES_PER_BATCH;
-                if full && op.command.answers_at_length() {
+                let spent = answers.bytes + self.copied_bytes;
+                let full = spent - spent_before >= BYTES_PER_RUN || spent >= BYTES_PER_BATCH;
+                if full && op.command.can_wait() {
                     break;
                 }
                 batch.replies.push(self.apply(op, &batch.input, &mut answers));

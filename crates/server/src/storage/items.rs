@@ -131,7 +131,7 @@ impl Engine {
                 let number = self.blocks.insert(block);
                 self.log.append_large(&header, item.key, number)
             }
-            value => self.log.append(&header, item.key, [value.bytes(), &[]]),
+            value => self.log.append(&header, item.key, value.bytes()),
         };
         self.counters.total_items += 1;
         if let Some(old) = self.index.put(item.hash, at, |at| self.log.key(at) == item.key) {

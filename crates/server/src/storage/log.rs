@@ -2,8 +2,8 @@
 //!
 //! General allocators do not keep a memory limit once value sizes drift, because a page stays as long as one item on
 //! it lives. Here memory is taken and given back a segment at a time. A record is appended to the open segment. Its
-//! marks, its expiration and, for a counter, its digits change in place. A record that ends becomes dead bytes, and a
-//! segment with nothing but dead bytes is free.
+//! marks, its expiration and, for a counter, its digits and its CAS change in place. A record that ends becomes dead
+//! bytes, and a segment with nothing but dead bytes is free.
 //!
 //! ```text
 //!   by age:   oldest ────────────────────────────────> newest
@@ -172,11 +172,13 @@ impl Log {
         self.warm.len()
     }
 
-    /// Free segments that can be used without going over the limit, if that leaves `bytes_left`: a warm one takes no
-    /// more memory, a cold one does.
+    /// Free segments besides `reserve` that can be used without taking more than `bytes_left`: a warm one takes no more
+    /// memory, a cold one does.
     #[must_use]
-    pub fn free_segments(&self, bytes_left: usize) -> usize {
-        self.warm.len() + self.cold.len().min(bytes_left / self.segment_bytes)
+    pub fn free_segments(&self, reserve: usize, bytes_left: usize) -> usize {
+        let warm = self.warm.len().saturating_sub(reserve);
+        let cold = self.cold.len().saturating_sub(reserve.saturating_sub(self.warm.len()));
+        warm + cold.min(bytes_left / self.segment_bytes)
     }
 
     /// Free segments whose pages are not in memory.
@@ -232,15 +234,15 @@ impl Log {
         self.warm.len() > free
     }
 
-    /// Appends a record whose value lies inline, in two parts.
+    /// Appends a record whose value lies inline.
     ///
     /// # Panics
     /// Where the open segment has no room for it.
-    pub fn append(&mut self, header: &RecordHeader, key: &[u8], value: [&[u8]; 2]) -> Address {
+    pub fn append(&mut self, header: &RecordHeader, key: &[u8], value: &[u8]) -> Address {
         let bytes = header.record_bytes();
         let offset = self.take_room(bytes);
         let mut room = &mut self.memory[offset..offset + bytes];
-        for part in [header.as_bytes(), key, value[0], value[1]] {
+        for part in [header.as_bytes(), key, value] {
             let (to, behind) = room.split_at_mut(part.len());
             to.copy_from_slice(part);
             room = behind;
@@ -254,7 +256,7 @@ impl Log {
     /// Where the open segment has no room for it.
     pub fn append_large(&mut self, header: &RecordHeader, key: &[u8], block: u32) -> Address {
         debug_assert!(header.is(LARGE), "a record with a block is marked");
-        self.append(header, key, [&block.to_be_bytes(), &[]])
+        self.append(header, key, &block.to_be_bytes())
     }
 
     /// The record at `at`.
@@ -445,14 +447,14 @@ mod tests {
         if !log.has_room(header.record_bytes()) {
             log.open_segment(0);
         }
-        log.append(&header, b"k", [value, &[]])
+        log.append(&header, b"k", value)
     }
 
     #[test]
     fn records_read_as_they_were_written() {
         let mut log = Log::new(LIMIT).unwrap();
         let first = append(&mut log, b"first");
-        let second = log.append(&header(3, 5, 0), b"key", [b"ab", b"cde"]);
+        let second = log.append(&header(3, 5, 0), b"key", b"abcde");
         let large = log.append_large(&header(3, 1 << 20, LARGE), b"big", 7);
         assert!(matches!(log.record(first).value, Stored::Inline(b"first")));
         let record = log.record(second);

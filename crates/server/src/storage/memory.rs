@@ -34,10 +34,21 @@ impl Engine {
         self.log.resident_bytes() + self.index.bytes() + self.meter.bytes()
     }
 
+    /// Bytes that may still be taken, `None` where there are too many already. The reserve is always counted as taken.
+    fn bytes_left(&self) -> Option<usize> {
+        let reserve = RESERVE_SEGMENTS.saturating_sub(self.log.warm_segments()) * self.log.segment_bytes();
+        self.config.memory_bytes_max.checked_sub(self.used_bytes() + reserve)
+    }
+
+    /// Whether a segment is free besides the reserve.
+    fn has_free_segment(&self) -> bool {
+        self.bytes_left().is_some_and(|left| self.log.free_segments(RESERVE_SEGMENTS, left) > 0)
+    }
+
     /// Gives back what blocks or a grown index have taken since the last batch.
     pub(super) fn settle(&mut self) {
-        while self.used_bytes() > self.config.memory_bytes_max {
-            if !self.log.cool() && !self.evict() {
+        while self.bytes_left().is_none() {
+            if !self.cool() && !self.evict() {
                 return;
             }
         }
@@ -46,14 +57,15 @@ impl Engine {
     /// Makes room for a record of `bytes`.
     pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
         loop {
-            let made_progress = match self.config.memory_bytes_max.checked_sub(self.used_bytes()) {
-                None => self.log.cool() || self.evict(),
-                Some(_) if self.log.has_room(bytes) => return Ok(()),
-                Some(bytes_left) if self.log.free_segments(bytes_left) > RESERVE_SEGMENTS => {
-                    self.log.open_segment(self.now);
-                    true
-                }
-                Some(bytes_left) => self.clean(bytes_left) || self.evict_segment(),
+            let made_progress = if self.bytes_left().is_none() {
+                self.cool() || self.evict()
+            } else if self.log.has_room(bytes) {
+                return Ok(());
+            } else if self.has_free_segment() {
+                self.log.open_segment(self.now);
+                true
+            } else {
+                self.clean() || self.evict_segment()
             };
             if !made_progress {
                 return Err(Refusal::OutOfMemory);
@@ -61,15 +73,17 @@ impl Engine {
         }
     }
 
+    /// Gives back the pages of a free segment, other than the reserve. Says whether there was one.
+    fn cool(&mut self) -> bool {
+        self.log.warm_segments() > RESERVE_SEGMENTS && self.log.cool()
+    }
+
     /// Moves what lives in the deadest segment, so that it is free. Says whether there was one that was worth it.
-    fn clean(&mut self, bytes_left: usize) -> bool {
+    fn clean(&mut self) -> bool {
         let dead_share = match self.config.when_full {
             WhenFull::Evict => CLEAN_DEAD_SHARE,
             WhenFull::Refuse => CLEAN_DEAD_SHARE_OR_REFUSE,
         };
-        if self.log.free_segments(bytes_left) < RESERVE_SEGMENTS {
-            return false;
-        }
         let Some(segment) = self.log.deadest(self.log.segment_bytes() / dead_share) else { return false };
         let mut next = self.log.first_live(segment);
         while let Some(at) = next {
@@ -94,11 +108,11 @@ impl Engine {
         self.log.end(at);
     }
 
-    /// Evicts until a segment is free. Says whether anything went.
+    /// Evicts until a segment is free, or until large values have given back as much as one takes. Says whether
+    /// anything went.
     fn evict_segment(&mut self) -> bool {
-        let free = self.log.warm_segments();
         let mut went = false;
-        while self.log.warm_segments() <= free && self.evict() {
+        while !self.has_free_segment() && self.evict() {
             went = true;
         }
         went
