@@ -36,8 +36,15 @@ pub const SLICES_PER_WRITE: usize = 64;
 /// Events taken from one poll.
 pub const EVENTS_PER_POLL: usize = 1024;
 
-/// Connections accepted before the event loop looks at its signals again.
+/// Connections accepted before the listener looks at its signals again.
 pub const ACCEPTS_PER_TURN: usize = 256;
+
+/// A large value for which there is no room among those being received waits unread, and tries again after this.
+pub const RECEIVE_RETRY_MS: u64 = 10;
+/// How many of those that wait try again at a time.
+pub const RECEIVE_RETRIES: usize = 8;
+/// A large value of which nothing arrives for so long is given up, with its connection: others wait for its room.
+pub const RECEIVE_STALL_MS: u64 = 10_000;
 
 /// A connection that is closed for an error still reads so many bytes, for so long, because closing a socket with
 /// unread input makes the kernel send RST, which can destroy the answer on its way.

@@ -5,8 +5,11 @@
 //! not read from.
 
 use std::io;
+use std::time::{Duration, Instant};
 
-use crate::limits::{LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, TAIL_BYTES_COPIED};
+use crate::limits::{
+    LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RECEIVE_STALL_MS, TAIL_BYTES_COPIED,
+};
 use crate::message::{Batch, ConnId, Run, Span};
 use crate::net::outbox::{Outbox, Written};
 use crate::net::socket::Socket;
@@ -32,6 +35,8 @@ pub struct Connection {
     in_flight: bool,
     /// Whether it stands in its event loop's queue.
     queued: bool,
+    /// Whether its loop looks after the progress of its large value.
+    watched: bool,
 }
 
 /// What the next bytes are.
@@ -43,6 +48,8 @@ enum Inbound {
     Unparsed,
     /// The rest of a large value.
     Large(Box<Large>),
+    /// A large value, for which there is no room among those that are being received. It waits in `input`.
+    NoRoom,
     /// Bytes that nobody wants.
     Skip { bytes: usize },
 }
@@ -54,6 +61,8 @@ struct Large {
     head: Vec<u8>,
     block: Block,
     _place: Place,
+    /// When bytes of it arrived last.
+    progress_at: Instant,
 }
 
 /// How far a connection has come.
@@ -87,6 +96,8 @@ pub enum Wish {
     Wait,
     /// A turn.
     Turn,
+    /// A turn, when there may be room for its large value.
+    Room,
     /// To be removed after a while, if it does not ask for it before.
     Linger,
     /// To be removed.
@@ -108,6 +119,7 @@ impl Connection {
             half_closed: false,
             in_flight: false,
             queued: false,
+            watched: false,
         }
     }
 
@@ -127,7 +139,31 @@ impl Connection {
         self.half_closed = true;
     }
 
-    /// Marks it as standing in its loop's queue. Says whether it stood there before.
+    /// It tries again to receive its large value.
+    pub fn retry(&mut self) {
+        if matches!(self.inbound, Inbound::NoRoom) {
+            self.inbound = Inbound::Unparsed;
+        }
+    }
+
+    /// Whether it has begun to receive a large value, and its loop does not look after it yet; from here on it does.
+    pub fn begins_to_be_watched(&mut self) -> bool {
+        matches!(self.inbound, Inbound::Large(_)) && !std::mem::replace(&mut self.watched, true)
+    }
+
+    /// Closes it if it is receiving a large value of which nothing has arrived for too long. Its loop looks after it
+    /// no more.
+    pub fn close_if_stalled(&mut self, now: Instant) {
+        self.watched = false;
+        if let Inbound::Large(large) = &self.inbound
+            && now.saturating_duration_since(large.progress_at) >= Duration::from_millis(RECEIVE_STALL_MS)
+        {
+            log::debug!("a large value has stalled: {} bytes are missing", large.block.missing());
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// Marks it as standing in one of its loop's queues. Says whether it stood there before.
     pub fn enqueue(&mut self) -> bool {
         std::mem::replace(&mut self.queued, true)
     }
@@ -140,7 +176,11 @@ impl Connection {
     /// Whether it would use a turn: nothing of its own is in the way, and there may be something to read.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        let has_input = self.readable || matches!(self.inbound, Inbound::Unparsed);
+        let has_input = match self.inbound {
+            Inbound::Unparsed => true,
+            Inbound::NoRoom => false,
+            _ => self.readable,
+        };
         match self.phase {
             Phase::Open => has_input && !self.in_flight && self.outbox.is_empty(),
             Phase::Lingering { .. } => self.readable,
@@ -235,6 +275,7 @@ impl Connection {
         match self.phase {
             Phase::Closed => Wish::Close,
             _ if self.wants_turn() => Wish::Turn,
+            Phase::Open if matches!(self.inbound, Inbound::NoRoom) && !self.in_flight => Wish::Room,
             _ => Wish::Wait,
         }
     }
@@ -248,7 +289,7 @@ impl Connection {
 
     fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
         match std::mem::replace(&mut self.inbound, Inbound::Request { missing: 1 }) {
-            Inbound::Unparsed => {
+            Inbound::Unparsed | Inbound::NoRoom => {
                 let input = batch.input.len();
                 batch.input.extend(&self.input);
                 self.forget_input();
@@ -327,16 +368,20 @@ impl Connection {
         server: &Server,
     ) {
         let there = (end - head.end()).min(value_bytes);
-        let place = server.receiving.enter(value_bytes);
-        let block = place.and_then(|place| Some((Block::new(value_bytes, &server.meter).ok()?, place)));
-        let Some((mut block, place)) = block else {
+        let Some(place) = server.receiving.enter(value_bytes) else {
+            self.input.extend_from_slice(&batch.input.filled()[head.range().start..end]);
+            self.inbound = Inbound::NoRoom;
+            return;
+        };
+        let Ok(mut block) = Block::new(value_bytes, &server.meter) else {
             self.session.refuse_large(batch, head, server);
             return self.keep_behind_value(head.end() + there, end, value_bytes - there, batch);
         };
         block.extend(&batch.input.filled()[head.end()..head.end() + there]);
         if block.missing() > 0 {
             let head = batch.input.filled()[head.range()].to_vec();
-            self.inbound = Inbound::Large(Box::new(Large { head, block, _place: place }));
+            self.inbound =
+                Inbound::Large(Box::new(Large { head, block, _place: place, progress_at: Instant::now() }));
             return;
         }
         let large = batch.push_large(block.freeze());
@@ -363,6 +408,9 @@ impl Connection {
     ) -> io::Result<()> {
         let read = self.receive(large.block.room(LARGE_READ_BYTES_PER_TURN), traffic)?;
         large.block.commit(read);
+        if read > 0 {
+            large.progress_at = Instant::now();
+        }
         if large.block.missing() > 0 {
             self.inbound = Inbound::Large(large);
             return Ok(());

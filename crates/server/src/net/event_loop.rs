@@ -18,7 +18,10 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::hop::{Bell, Home, Storage};
-use crate::limits::{BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS};
+use crate::limits::{
+    BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
+    RECEIVE_RETRY_MS, RECEIVE_STALL_MS,
+};
 use crate::message::{Batch, ConnId};
 use crate::net::connection::{Connection, Traffic, Wish};
 use crate::net::slots::Slots;
@@ -98,6 +101,10 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
+        no_room: VecDeque::new(),
+        retry_at: None,
+        receiving: Vec::new(),
+        look_at: None,
         spare: (0..BATCHES_PER_LOOP).map(|_| Box::default()).collect(),
         output: Output::default(),
         traffic: Traffic::default(),
@@ -121,6 +128,12 @@ struct EventLoop {
     ready: VecDeque<ConnId>,
     /// Connections that say goodbye, by the time they have for it.
     lingering: VecDeque<(Instant, ConnId)>,
+    /// Connections whose large value waits for room, and when they try again.
+    no_room: VecDeque<ConnId>,
+    retry_at: Option<Instant>,
+    /// Connections that are receiving a large value, and when they are looked at for progress.
+    receiving: Vec<ConnId>,
+    look_at: Option<Instant>,
     /// Batches that are not on their way.
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
@@ -144,6 +157,8 @@ impl EventLoop {
             self.take_answers();
             self.read_ready();
             self.end_lingering();
+            self.retry_large();
+            self.end_stalled();
             self.count_traffic();
         }
     }
@@ -181,7 +196,7 @@ impl EventLoop {
 
     fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
-        lingering.into_iter().chain(self.drain_until).min()
+        lingering.into_iter().chain(self.drain_until).chain(self.retry_at).chain(self.look_at).min()
     }
 
     fn take_events(&mut self, events: &Events) {
@@ -276,6 +291,11 @@ impl EventLoop {
             connection.dequeue();
             if connection.wants_turn() {
                 connection.take_turn(id, &mut batch, &self.server, &mut self.traffic);
+                if connection.begins_to_be_watched() {
+                    self.receiving.push(id);
+                    self.look_at
+                        .get_or_insert_with(|| Instant::now() + Duration::from_millis(RECEIVE_STALL_MS));
+                }
             }
             self.grant(id);
         }
@@ -296,6 +316,13 @@ impl EventLoop {
             Wish::Turn => {
                 if !connection.enqueue() {
                     self.ready.push_back(id);
+                }
+            }
+            Wish::Room => {
+                if !connection.enqueue() {
+                    self.no_room.push_back(id);
+                    self.retry_at
+                        .get_or_insert_with(|| Instant::now() + Duration::from_millis(RECEIVE_RETRY_MS));
                 }
             }
             Wish::Linger => {
@@ -319,6 +346,40 @@ impl EventLoop {
         while let Some((_, id)) = self.lingering.pop_front_if(|(until, _)| *until <= now) {
             self.remove(id);
         }
+    }
+
+    /// Lets some of the connections whose large value found no room try again, the first ones first.
+    fn retry_large(&mut self) {
+        if self.retry_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        for _ in 0..RECEIVE_RETRIES {
+            let Some(id) = self.no_room.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.dequeue();
+            connection.retry();
+            self.grant(id);
+        }
+        let again = !self.no_room.is_empty();
+        self.retry_at = again.then(|| Instant::now() + Duration::from_millis(RECEIVE_RETRY_MS));
+    }
+
+    /// Closes the connections whose large value has stalled.
+    fn end_stalled(&mut self) {
+        let now = Instant::now();
+        if self.look_at.is_none_or(|at| now < at) {
+            return;
+        }
+        for id in std::mem::take(&mut self.receiving) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.close_if_stalled(now);
+            if connection.begins_to_be_watched() {
+                self.receiving.push(id);
+            }
+            self.grant(id);
+        }
+        let again = !self.receiving.is_empty();
+        self.look_at = again.then(|| now + Duration::from_millis(RECEIVE_STALL_MS / 2));
     }
 
     fn remove(&mut self, id: ConnId) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client, Request, number, op, status, stored, wait_until};
@@ -223,29 +224,50 @@ fn large_values_may_arrive_side_by_side() {
 }
 
 #[test]
-fn more_large_values_at_a_time_than_there_is_room_for_are_refused_and_the_streams_stay_in_step() {
+fn more_large_values_at_a_time_than_there_is_room_for_wait_for_each_other() {
     let server = Server::start(&ARGS);
     let large = value(ITEM_BYTES_MAX);
     let request = Request::store(op::SET, KEY, &large).bytes();
-    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(&server)).collect();
-    // All of them have begun before any of them ends.
-    for client in &mut clients {
-        client.send(&request[..1_000_000]);
-    }
-    let mut stored_count = 0;
-    for client in &mut clients {
-        let answer = client.send_meanwhile(&request[1_000_000..], |client| client.receive(op::SET, 0));
-        if answer.status == 0 {
-            stored_count += 1;
-        } else {
-            assert_eq!(answer, Answer::error(status::OUT_OF_MEMORY));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = Client::connect(&server);
+                for _ in 0..3 {
+                    let answer = client.send_meanwhile(&request, |client| client.receive(op::SET, 0));
+                    assert_eq!(answer.status, 0, "16 MiB are received at a time, 64 MiB are sent");
+                    client.assert_in_step();
+                }
+            });
         }
-        client.assert_in_step();
-    }
-    assert!(stored_count > 0, "some are served");
+    });
     let mut client = Client::connect(&server);
-    client.set(KEY, &large);
     assert_value(&mut client, KEY, &large, "after the rush");
+}
+
+#[test]
+fn uploads_that_stall_are_given_up_and_others_get_their_room() {
+    let server = Server::start(&ARGS);
+    let request = Request::store(op::SET, KEY, value(ITEM_BYTES_MAX)).bytes();
+    let mut stalled: Vec<Client> = (0..2).map(|_| Client::connect(&server)).collect();
+    for upload in &mut stalled {
+        upload.send(&request[..100_000]);
+    }
+    let mut observer = Client::connect(&server);
+    observer.set("small", "v");
+    wait_until("the uploads have begun", || {
+        number(&observer.stats("slabs"), "1:large_bytes") >= 2 * ITEM_BYTES_MAX as u64
+    });
+    let patient = server.connect();
+    patient.set_read_timeout(Some(Duration::from_secs(40))).expect("a timeout");
+    patient.set_write_timeout(Some(Duration::from_secs(40))).expect("a timeout");
+    let mut client = Client::over(patient);
+    let began = Instant::now();
+    let answer = client.send_meanwhile(&request, |client| client.receive(op::SET, 0));
+    assert_eq!(answer.status, 0);
+    assert!(began.elapsed() > Duration::from_secs(2), "it had to wait");
+    for upload in &mut stalled {
+        upload.assert_closed();
+    }
 }
 
 #[test]

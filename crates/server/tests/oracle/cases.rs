@@ -213,6 +213,38 @@ fn writing_one_key_again_and_again_costs_no_other_item() {
     }
 }
 
+#[test]
+fn a_large_value_evicts_no_more_than_its_own_room() {
+    let config = Config { memory_bytes_max: 16 << 20, ..Config::default() };
+    let mut world = World::new(config, Hashes::Spread);
+    let set = |number: usize| Ask::set(&format!("key:{number}"), vec![b'v'; 100_000]);
+    world.ask((0..200).map(set));
+    let full = world.figures().item_count;
+    assert!((140..168).contains(&full), "{full} items of 100 KB are in 16 MiB");
+    // Many more than the records of a segment.
+    for number in 200..3000 {
+        world.ask_one(set(number));
+        if number % 50 == 0 {
+            let count = world.figures().item_count;
+            assert!(count >= full - 2, "{count} items are left of {full}, after {number}");
+        }
+    }
+}
+
+#[test]
+fn copies_put_the_rest_of_a_run_off() {
+    let config = Config { item_bytes_max: 1 << 20, ..Config::default() };
+    let mut world = World::new(config, Hashes::Spread);
+    world.ask_one(Ask::set("k", vec![b'1'; 1 << 20]));
+    let append = || Ask::concat(Concat::Append, "k", "");
+    let answers = world.execute(&[(0..100).map(|_| append()).collect()]);
+    assert_eq!(answers[0].len(), 1, "one copy of 1 MiB is enough for one turn");
+    world.ask_one(Ask::set("n", [b"7".as_slice(), &vec![b' '; 400_000]].concat()));
+    let count = || Ask::count("n", Direction::Increment, 1);
+    let answers = world.execute(&[(0..100).map(|_| count()).collect()]);
+    assert_eq!(answers[0].len(), 1);
+}
+
 /// Eight of these records fill a segment as far as they can, and leave a tenth of it.
 #[test]
 fn a_full_memory_refuses_values_that_leave_room_at_the_ends_of_segments() {
