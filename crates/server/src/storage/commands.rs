@@ -59,7 +59,7 @@ impl Engine {
         };
         self.counters.touch_hits += 1;
         let expiration = unix_time(expiration, self.now);
-        self.log.header_mut(at).set_expiration(expiration);
+        self.log.set_expiration(at, expiration);
         Some(at)
     }
 

@@ -20,6 +20,7 @@ use crate::storage::expiry::{Flushes, unix_time};
 use crate::storage::index::Index;
 use crate::storage::items::{Item, NewValue};
 use crate::storage::log::Log;
+use crate::storage::sweep::Sweep;
 
 /// What an engine is told once.
 #[derive(Debug, Clone)]
@@ -67,6 +68,7 @@ pub struct Engine {
     pub(super) blocks: Blocks,
     pub(super) meter: Arc<Meter>,
     pub(super) flushes: Flushes,
+    pub(super) sweep: Sweep,
     pub(super) newest_cas: u64,
     pub(super) now: UnixSeconds,
     pub(super) counters: Counters,
@@ -80,10 +82,6 @@ pub struct Engine {
     pub(super) scratch: Vec<u8>,
 }
 
-/// Records looked at between two batches, and when there is nothing else to do, for items that a flush has ended.
-const SWEEP_PER_BATCH: usize = 64;
-const SWEEP_WHEN_IDLE: usize = 4096;
-
 impl Engine {
     /// An empty engine. Blocks that reach it are charged on `meter`.
     ///
@@ -96,6 +94,7 @@ impl Engine {
             blocks: Blocks::default(),
             meter,
             flushes: Flushes::default(),
+            sweep: Sweep::default(),
             newest_cas: 0,
             now: 0,
             counters: Counters::default(),
@@ -134,14 +133,14 @@ impl Engine {
             // Answers stand at the places of their operations.
             batch.replies.resize_with(run.ops().end, || Reply::Done);
         }
-        self.sweep_flushed(SWEEP_PER_BATCH);
+        self.sweep_with_batch();
     }
 
     /// Does a bounded amount of work that nobody waits for. Says whether there is more.
     pub fn maintain(&mut self, now: UnixSeconds) -> bool {
         self.now = now;
         self.flushes.advance(now, self.newest_cas);
-        self.sweep_flushed(SWEEP_WHEN_IDLE)
+        self.sweep_when_idle()
     }
 
     fn apply(&mut self, op: &Op, input: &Arena, answers: &mut Answers<'_>) -> Reply {

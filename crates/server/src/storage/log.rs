@@ -92,6 +92,8 @@ struct Segment {
     opened_at: UnixSeconds,
     used: usize,
     live_bytes: usize,
+    /// When the first of its items ends, at the earliest; 0 for never.
+    first_ends: UnixSeconds,
 }
 
 impl Segment {
@@ -219,6 +221,36 @@ impl Log {
         self.by_age.insert(opened, id);
     }
 
+    /// A segment some of whose items may have ended by `now`, with the number of its opening. It is not due again until
+    /// somebody [notes](Self::note_expiration) when its items end.
+    pub fn take_due(&mut self, now: UnixSeconds) -> Option<(u64, u32)> {
+        let is_due = |id: u32| (1..=now).contains(&self.segments[id as usize].first_ends);
+        let (&opened, &id) = self.by_age.iter().find(|(_, id)| is_due(**id))?;
+        self.segments[id as usize].first_ends = 0;
+        Some((opened, id))
+    }
+
+    /// The segment with this number of its opening, if it is still in use.
+    #[must_use]
+    pub fn segment_opened(&self, opened: u64) -> Option<u32> {
+        self.by_age.get(&opened).copied()
+    }
+
+    /// Sets when the item at `at` ends, 0 for never.
+    pub fn set_expiration(&mut self, at: Address, expiration: UnixSeconds) {
+        self.header_mut(at).set_expiration(expiration);
+        self.note_expiration(at);
+    }
+
+    /// Lets its segment know when the item at `at` ends.
+    pub fn note_expiration(&mut self, at: Address) {
+        let ends = self.header(at).expiration();
+        let first_ends = &mut self.segments[at.bytes() / self.segment_bytes].first_ends;
+        if ends != 0 && (*first_ends == 0 || ends < *first_ends) {
+            *first_ends = ends;
+        }
+    }
+
     /// Gives back the pages of a warm segment. Says whether there was one.
     pub fn cool(&mut self) -> bool {
         let Some(id) = self.warm.pop() else { return false };
@@ -247,7 +279,9 @@ impl Log {
             to.copy_from_slice(part);
             room = behind;
         }
-        Address::from_bytes(offset)
+        let at = Address::from_bytes(offset);
+        self.note_expiration(at);
+        at
     }
 
     /// Appends a record whose value lies in a block. The header is marked [`LARGE`].
@@ -367,7 +401,9 @@ impl Log {
         let bytes = self.header(at).record_bytes();
         let offset = self.take_room(bytes);
         self.memory.copy_within(at.bytes()..at.bytes() + bytes, offset);
-        Address::from_bytes(offset)
+        let copy = Address::from_bytes(offset);
+        self.note_expiration(copy);
+        copy
     }
 
     /// The live record that was written first.

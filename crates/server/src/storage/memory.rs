@@ -67,7 +67,7 @@ impl Engine {
             } else {
                 self.clean() || self.evict_segment()
             };
-            if !made_progress {
+            if !made_progress && !self.sweep_everything() {
                 return Err(Refusal::OutOfMemory);
             }
         }
@@ -136,17 +136,6 @@ impl Engine {
         }
         self.counters.evicted_age = self.now.saturating_sub(self.log.oldest_since().unwrap_or(self.now));
         self.unlink(at);
-        true
-    }
-
-    /// Takes out the oldest items as long as a flush has ended them, at most `limit`. Says whether there are more.
-    pub(super) fn sweep_flushed(&mut self, limit: usize) -> bool {
-        for _ in 0..limit {
-            match self.log.oldest() {
-                Some(at) if self.flushes.is_flushed(self.log.header(at).cas()) => self.reclaim(at),
-                _ => return false,
-            }
-        }
         true
     }
 }

@@ -11,6 +11,7 @@
 //! | [`log`] | segments of records: appending, ending, the order of age |
 //! | [`index`] | from a key's hash to its record |
 //! | [`block`] | large values in mappings of their own |
+//! | `sweep` | taking out what has expired or was flushed, before anyone asks |
 //! | [`expiry`] | when items end, and what a flush ends |
 //! | [`detail`] | figures by key prefix |
 //!
@@ -28,9 +29,11 @@ mod items;
 pub mod log;
 mod memory;
 pub mod record;
+mod sweep;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
@@ -82,6 +85,9 @@ impl Thread {
     }
 }
 
+/// How often the storage thread looks for expired items when nobody asks for anything.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// Executes batches until it is told to end.
 fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock) {
     let mut patience = Patience::default();
@@ -94,7 +100,7 @@ fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock)
             Ok(Request::End) | Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
                 if !engine.maintain(clock.now()) && !patience.wait(|| !inbox.is_empty()) {
-                    bell.sleep_unless(|| !inbox.is_empty(), thread::park);
+                    bell.sleep_unless(|| !inbox.is_empty(), || thread::park_timeout(SWEEP_EVERY));
                 }
             }
         }

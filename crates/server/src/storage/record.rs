@@ -119,6 +119,12 @@ impl RecordHeader {
         self.marks.get() & marks == marks
     }
 
+    /// Whether it is no item any more.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.is(DEAD)
+    }
+
     /// Sets `marks`.
     pub fn mark(&mut self, marks: u16) {
         self.marks.set(self.marks.get() | marks);

@@ -245,6 +245,50 @@ fn copies_put_the_rest_of_a_run_off() {
     assert_eq!(answers[0].len(), 1);
 }
 
+#[test]
+fn where_nothing_is_evicted_the_room_of_expired_items_is_used_again() {
+    let mut world = World::new(tiny(WhenFull::Refuse), Hashes::Spread);
+    let refused = Answer::Refused(Refusal::OutOfMemory);
+    world.ask_one(Ask::set("for ever", vec![b'v'; 4000]));
+    let touch = Command::Touch { expiration: Expiration::After(2) };
+    let mut count = 0;
+    while world.ask_one(Ask::set(&format!("key:{count}"), vec![b'v'; 4000])) != refused {
+        world.ask_one(Ask::new(format!("key:{count}"), touch));
+        count += 1;
+    }
+    world.now += 1;
+    assert_eq!(world.ask_one(Ask::set("new", vec![b'v'; 4000])), refused, "they have a second left");
+    world.now += 1;
+    for number in 0..count / 2 {
+        let answer = world.ask_one(Ask::set(&format!("new:{number}"), vec![b'v'; 4000]));
+        assert!(matches!(answer, Answer::Stored { .. }), "{number}: {answer:?}");
+    }
+    assert!(world.value("for ever").is_some());
+}
+
+#[test]
+fn expired_items_give_their_memory_back_when_nobody_asks() {
+    let mut world = World::ample();
+    let touch = |seconds| Command::Touch { expiration: Expiration::After(seconds) };
+    for number in 0..3000 {
+        let key = format!("key:{number}");
+        world.ask([
+            Ask::set(&key, vec![b'v'; 1000]),
+            Ask::new(&key, touch(if number % 10 == 0 { 60 } else { 5 })),
+        ]);
+    }
+    world.now += 5;
+    for _ in 0..10 {
+        world.engine.maintain(world.now);
+    }
+    let figures = world.figures();
+    assert_eq!((figures.item_count, figures.counters.reclaimed), (300, 2700));
+    world.now += 55;
+    while world.engine.maintain(world.now) {}
+    let figures = world.figures();
+    assert_eq!((figures.item_count, figures.live_bytes), (0, 0));
+}
+
 /// Eight of these records fill a segment as far as they can, and leave a tenth of it.
 #[test]
 fn a_full_memory_refuses_values_that_leave_room_at_the_ends_of_segments() {
