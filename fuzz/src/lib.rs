@@ -9,7 +9,7 @@
 //! ```
 //! The canary is a receiver that loses a byte where a stream is cut between a header and its body. A target that does
 //! not find it finds nothing. What a run discovers goes into the first folder that is named:
-//! `cargo +nightly fuzz run request_stream /tmp/found fuzz/corpus/request_stream` leaves the checked-in inputs alone.
+//! `cargo +nightly fuzz run request_stream target/found fuzz/corpus/request_stream` leaves the checked-in inputs alone.
 
 pub mod session;
 

@@ -105,7 +105,7 @@ pub struct Args {
     #[arg(short = 'r', long)]
     pub enable_coredumps: bool,
 
-    /// Say more: -v what happens, -vv also peers' mistakes, -vvv every packet. `RUST_LOG` wins over it.
+    /// Say more: -v what happens, -vv also peers' mistakes, -vvv requests. `RUST_LOG` wins over it.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 

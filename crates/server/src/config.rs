@@ -79,7 +79,7 @@ pub struct Process {
 }
 
 impl Default for Config {
-    /// memcached's defaults, on a free port of the loopback interface.
+    /// memcached's defaults but for one I/O thread, on a free port of the loopback interface.
     fn default() -> Self {
         Self {
             listen: Listen::Tcp(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]),

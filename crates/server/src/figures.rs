@@ -50,7 +50,7 @@ macro_rules! counters {
         #[derive(Debug, Clone, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
-            /// Seconds between the writing of the item that was evicted last and its eviction.
+            /// Seconds between the opening of the segment of the item that was evicted last and its eviction.
             pub evicted_age: u32,
         }
 

@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-/// What the event loops count, for all of the server.
+/// What listener and event loops count, for all of the server.
 #[derive(Debug, Default)]
 pub struct ServerCounters {
     /// Connections now.

@@ -12,8 +12,9 @@
 //!      sub-table (up to 8192)   tag (7 bits)  place in the table
 //!            24 bits kept: 23 ............................... 0
 //! ```
-//! hashbrown takes its place from the low bits and its tag from the top 7 of 64, so the three never overlap: choosing
-//! the sub-table by the bits that hashbrown has its tag from doubles the cost of a hit.
+//! hashbrown takes its place from the low bits and its tag from the top 7 of 64, so up to 8192 sub-tables (2 GiB) the
+//! three do not overlap: choosing the sub-table by the bits that hashbrown has its tag from doubles the cost of a hit.
+//! Of 65,536 sub-tables the number shares 3 bits with the tag; then more entries are looked at, but no more records.
 //!
 //! The sub-tables have unequal shares, so that they do not all double at the same time: table `k` of `n` is
 //! `n (4u - u²) / 3` for a hash `u` in [0, 1), which gives the first a share of 3/4 and the last one of 3/2.
