@@ -88,36 +88,30 @@ pub trait Header: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + 
     fn body_len(&self) -> u32;
 }
 
-impl Header for RequestHeader {
-    const MAGIC: u8 = REQUEST_MAGIC;
+macro_rules! impl_header {
+    ($header:ident, $magic:ident) => {
+        impl Header for $header {
+            const MAGIC: u8 = $magic;
 
-    fn magic(&self) -> u8 {
-        self.magic
-    }
-    fn extras_len(&self) -> u8 {
-        self.extras_len
-    }
-    fn key_len(&self) -> u16 {
-        self.key_len.get()
-    }
-    fn body_len(&self) -> u32 {
-        self.body_len.get()
-    }
+            #[inline]
+            fn magic(&self) -> u8 {
+                self.magic
+            }
+            #[inline]
+            fn extras_len(&self) -> u8 {
+                self.extras_len
+            }
+            #[inline]
+            fn key_len(&self) -> u16 {
+                self.key_len.get()
+            }
+            #[inline]
+            fn body_len(&self) -> u32 {
+                self.body_len.get()
+            }
+        }
+    };
 }
 
-impl Header for ResponseHeader {
-    const MAGIC: u8 = RESPONSE_MAGIC;
-
-    fn magic(&self) -> u8 {
-        self.magic
-    }
-    fn extras_len(&self) -> u8 {
-        self.extras_len
-    }
-    fn key_len(&self) -> u16 {
-        self.key_len.get()
-    }
-    fn body_len(&self) -> u32 {
-        self.body_len.get()
-    }
-}
+impl_header!(RequestHeader, REQUEST_MAGIC);
+impl_header!(ResponseHeader, RESPONSE_MAGIC);

@@ -1,8 +1,9 @@
 //! Large values: each in a mapping of its own.
 //!
 //! A block is made by the event loop that reads the value, filled straight from the socket, or by a command that makes
-//! a value longer. From then on it is only read: the store, and every answer under way, hold it by reference. When the last of them lets go, its pages go
-//! back to the system. From its making to its end it is charged on the [`Meter`], wherever it is.
+//! a value longer. From then on it is only read: the store, and every answer under way, hold it by reference. When the
+//! last of them lets go, its pages go back to the system. From its making to its end it is charged on the [`Meter`],
+//! wherever it is.
 
 use std::io;
 use std::sync::Arc;
