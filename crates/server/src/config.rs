@@ -56,6 +56,18 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Listen {
+    /// The same with the ports that the system chose, where it was to choose.
+    #[must_use]
+    pub fn with_ports_of(&self, bound: &[SocketAddr]) -> Self {
+        match (self, bound) {
+            (Self::TcpAnywhere(_), [first, ..]) => Self::TcpAnywhere(first.port()),
+            (Self::Tcp(_), bound) => Self::Tcp(bound.to_vec()),
+            _ => self.clone(),
+        }
+    }
+}
+
 /// Whether clients may flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {

@@ -59,7 +59,7 @@ fn start_log(verbosity: u8) {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
 }
 
-fn run(Resolved { config, warnings }: Resolved) -> Result<(), String> {
+fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), String> {
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -69,6 +69,7 @@ fn run(Resolved { config, warnings }: Resolved) -> Result<(), String> {
     }
     // What can fail, fails before the process leaves the terminal. Ports below 1024 are taken before root is given up.
     let listeners = listener::Listeners::open(&config)?;
+    config.listen = config.listen.with_ports_of(&listeners.tcp_addresses());
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
     let server = Arc::new(Server::new(config, Clock::start(), seed));

@@ -113,7 +113,8 @@ fn the_settings_are_those_that_were_given() {
     ] {
         assert_eq!(settings.get(name).map(String::as_str), Some(value), "{name}");
     }
-    for name in ["tcpport", "oldest", "umask", "stat_key_prefix", "idle_timeout"] {
+    assert_eq!(number(&settings, "tcpport"), u64::from(server.port()), "the one that the system chose");
+    for name in ["oldest", "umask", "stat_key_prefix", "idle_timeout"] {
         assert!(settings.contains_key(name), "no {name}");
     }
 }
