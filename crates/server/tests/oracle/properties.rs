@@ -140,17 +140,14 @@ fn check_what_is_put_off(runs: &[Vec<Ask>], answers: &[Vec<Answer>]) {
         for (at, ask) in run.iter().enumerate() {
             let is_full = run_bytes >= BYTES_PER_RUN || batch_bytes >= BYTES_PER_BATCH;
             if at == answers.len() {
-                assert!(ask.command.can_wait(), "{ask:?} cannot wait");
+                assert!(ask.can_wait(), "{ask:?} cannot wait");
                 assert!(
                     is_full || batch_copies,
                     "{ask:?} waits for nothing: {run_bytes} bytes were answered"
                 );
                 break;
             }
-            assert!(
-                !(is_full && ask.command.can_wait()),
-                "{ask:?} is executed: {run_bytes} bytes were answered"
-            );
+            assert!(!(is_full && ask.can_wait()), "{ask:?} is executed: {run_bytes} bytes were answered");
             batch_copies |= matches!(ask.command, Command::Concat { .. } | Command::Count { .. });
             run_bytes += answers[at].value_len();
             batch_bytes += answers[at].value_len();

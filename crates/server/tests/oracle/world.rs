@@ -210,6 +210,13 @@ impl Hashes {
 }
 
 impl Ask {
+    /// Whether it can be put off. One that brings a block cannot, whatever its command.
+    pub(crate) fn can_wait(&self) -> bool {
+        let brings_block =
+            self.given.as_ref().is_some_and(|given| matches!(given.placement, Placement::Block));
+        self.command.can_wait() && !brings_block
+    }
+
     pub(crate) fn new(key: impl AsRef<[u8]>, command: Command) -> Self {
         Self { key: Bytes::copy_from_slice(key.as_ref()), command, given: None }
     }
