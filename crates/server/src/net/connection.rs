@@ -11,7 +11,7 @@ use crate::limits::{
     LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RECEIVE_STALL_MS, TAIL_BYTES_COPIED,
 };
 use crate::message::{Batch, ConnId, Run, Span};
-use crate::net::outbox::{Outbox, Written};
+use crate::net::outbox::Outbox;
 use crate::net::socket::Socket;
 use crate::server::{Place, Server};
 use crate::session::{Next, Output, Parsed, Session};
@@ -280,7 +280,7 @@ impl Connection {
         }
     }
 
-    fn close_if_lost(&mut self, sent: &io::Result<Written>) {
+    fn close_if_lost(&mut self, sent: &io::Result<()>) {
         if let Err(error) = sent {
             log::debug!("connection lost: {error}");
             self.phase = Phase::Closed;

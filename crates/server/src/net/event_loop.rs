@@ -366,10 +366,10 @@ impl EventLoop {
 
     /// Closes the connections whose large value has stalled.
     fn end_stalled(&mut self) {
-        let now = Instant::now();
-        if self.look_at.is_none_or(|at| now < at) {
+        if self.look_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
+        let now = Instant::now();
         for id in std::mem::take(&mut self.receiving) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.close_if_stalled(now);

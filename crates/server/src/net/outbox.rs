@@ -16,15 +16,6 @@ pub struct Outbox {
     parts: VecDeque<Bytes>,
 }
 
-/// What a write came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// Everything.
-    All,
-    /// The socket takes no more for now.
-    Part,
-}
-
 impl Outbox {
     /// Whether nothing is waiting.
     #[must_use]
@@ -32,50 +23,41 @@ impl Outbox {
         self.parts.is_empty()
     }
 
-    /// Writes `output` behind what is waiting, and keeps what the socket does not take. `written` counts the bytes.
+    /// Writes `output`, and keeps what the socket does not take. Nothing is waiting: a connection with answers to write
+    /// asks for no further ones. `written` counts the bytes.
     ///
     /// # Errors
     /// What the system reports: the connection is lost.
-    pub fn send(&mut self, output: &Output, socket: &mut Socket, written: &mut u64) -> io::Result<Written> {
-        let mut sent = 0;
-        if self.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let count = output.fill_slices(&mut slices);
-            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            sent = write(socket, &slices[..count])?;
-            *written += sent as u64;
-            if sent == output.len() {
-                return Ok(Written::All);
-            }
-            if sent < offered {
-                self.parts.extend(output.behind(sent));
-                return Ok(Written::Part);
-            }
+    pub fn send(&mut self, output: &Output, socket: &mut Socket, written: &mut u64) -> io::Result<()> {
+        debug_assert!(self.is_empty(), "answers keep their order");
+        let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+        let count = output.fill_slices(&mut slices);
+        let (sent, takes_more) = write(socket, &slices[..count], written)?;
+        if sent == output.len() {
+            return Ok(());
         }
         self.parts.extend(output.behind(sent));
-        self.flush(socket, written)
+        if takes_more { self.flush(socket, written) } else { Ok(()) }
     }
 
-    /// Writes what is waiting.
+    /// Writes what is waiting, as far as the socket takes it.
     ///
     /// # Errors
     /// What the system reports: the connection is lost.
-    pub fn flush(&mut self, socket: &mut Socket, written: &mut u64) -> io::Result<Written> {
+    pub fn flush(&mut self, socket: &mut Socket, written: &mut u64) -> io::Result<()> {
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let count =
-                slices.iter_mut().zip(&self.parts).map(|(slice, part)| *slice = IoSlice::new(part)).count();
-            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            let sent = write(socket, &slices[..count])?;
-            *written += sent as u64;
+            let parts = slices.iter_mut().zip(&self.parts);
+            let count = parts.map(|(slice, part)| *slice = IoSlice::new(part)).count();
+            let (sent, takes_more) = write(socket, &slices[..count], written)?;
             self.advance(sent);
-            if sent < offered {
-                return Ok(Written::Part);
+            if !takes_more {
+                return Ok(());
             }
         }
         // An idle connection holds no buffer.
         self.parts = VecDeque::new();
-        Ok(Written::All)
+        Ok(())
     }
 
     fn advance(&mut self, mut sent: usize) {
@@ -90,11 +72,14 @@ impl Outbox {
     }
 }
 
-/// Bytes that the socket took, 0 where it takes none for now.
-fn write(socket: &mut Socket, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    match socket.write_vectored(slices) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        Ok(0) if slices.iter().any(|slice| !slice.is_empty()) => Err(io::ErrorKind::WriteZero.into()),
-        result => result,
-    }
+/// Bytes that the socket took, and whether it may take more.
+fn write(socket: &mut Socket, slices: &[IoSlice<'_>], written: &mut u64) -> io::Result<(usize, bool)> {
+    let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+    let sent = match socket.write_vectored(slices) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Ok(0) if offered > 0 => return Err(io::ErrorKind::WriteZero.into()),
+        result => result?,
+    };
+    *written += sent as u64;
+    Ok((sent, sent == offered))
 }

@@ -113,8 +113,8 @@ fn step_before_value(
     server: &Server,
 ) -> Option<Step> {
     let (head_bytes, value_bytes) = (head_bytes(packet.header), packet.value_len());
-    let is_large = value_bytes > server.config.item_bytes_max;
-    if !is_large
+    let is_too_large = value_bytes > server.config.item_bytes_max;
+    if !is_too_large
         && is_inline(usize::from(packet.header.key_len()), value_bytes, server.config.memory_bytes_max)
     {
         return None;
@@ -122,7 +122,7 @@ fn step_before_value(
     if available < head_bytes {
         return Some(Step::Incomplete(Next::Read { missing: head_bytes.saturating_sub(available) }));
     }
-    if is_large {
+    if is_too_large {
         let op = unstorable(packet, at, Refusal::TooLarge, server);
         return Some(Step::Answer { op, bytes: head_bytes.saturating_add(value_bytes) });
     }

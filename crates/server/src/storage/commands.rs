@@ -13,7 +13,7 @@ use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine};
 use crate::storage::expiry::unix_time;
 use crate::storage::items::{Item, NewValue, block_of};
-use crate::storage::log::{self, Address, Stored};
+use crate::storage::log::{self, Address};
 use crate::storage::record::{LARGE, RECORD_HEADER_BYTES};
 
 impl Engine {
@@ -123,41 +123,31 @@ impl Engine {
         if cas.is_some_and(|cas| !self.has_version(at, cas)) {
             return Reply::Exists;
         }
-        let record = self.log.record(at);
-        let (flags, expiration) = (record.header.flags(), record.header.expiration());
-        if record.header.value_len() + value.len() > self.config.item_bytes_max {
+        let header = *self.log.header(at);
+        let value_bytes = header.value_len() + value.len();
+        if value_bytes > self.config.item_bytes_max {
             self.counters.store_too_large += 1;
             return Reply::NotStored;
         }
-        let old = match record.value {
-            Stored::Inline(old) => old,
-            Stored::Block(number) => self.blocks.get(number),
-        };
-        self.copied_bytes += old.len() + value.len();
-        let parts = match side {
-            Concat::Append => [old, value.bytes()],
-            Concat::Prepend => [value.bytes(), old],
-        };
+        self.copied_bytes += value_bytes;
         // The old value lies in the log, which is about to change: a copy of both, or the block that the new value
         // is too large to do without.
-        let written = if log::is_inline(
-            item.key.len(),
-            parts[0].len() + parts[1].len(),
-            self.config.memory_bytes_max,
-        ) {
-            let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let parts = match side {
+            Concat::Append => [self.value(at), value.bytes()],
+            Concat::Prepend => [value.bytes(), self.value(at)],
+        };
+        let written = if log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max) {
             scratch.clear();
             scratch.extend_from_slice(parts[0]);
             scratch.extend_from_slice(parts[1]);
-            let written = self.write(item, flags, expiration, NewValue::Inline(&scratch));
-            self.scratch = scratch;
-            written
+            self.write(item, header.flags(), header.expiration(), NewValue::Inline(&scratch))
         } else {
-            match block_of(parts, &self.meter) {
-                Ok(block) => self.write(item, flags, expiration, NewValue::Block(block)),
-                Err(why) => Err(why),
-            }
+            block_of(parts, &self.meter).and_then(|block| {
+                self.write(item, header.flags(), header.expiration(), NewValue::Block(block))
+            })
         };
+        self.scratch = scratch;
         match written {
             Ok(cas) => Reply::Stored { cas },
             Err(why) => self.unstorable(item, why, Older::Keep),
@@ -203,20 +193,15 @@ impl Engine {
         let Some(at) = self.lookup(item) else {
             return self.count_missing(item, direction, on_miss);
         };
-        let record = self.log.record(at);
-        let item_bytes = RECORD_HEADER_BYTES + item.key.len() + record.header.value_len();
-        if record.header.value_len() == 0 || item_bytes > COUNTER_ITEM_BYTES_MAX {
+        let value_bytes = self.log.header(at).value_len();
+        if value_bytes == 0 || RECORD_HEADER_BYTES + item.key.len() + value_bytes > COUNTER_ITEM_BYTES_MAX {
             return Reply::NonNumeric;
         }
         if cas.is_some_and(|cas| !self.has_version(at, cas)) {
             return Reply::Exists;
         }
-        let old = match record.value {
-            Stored::Inline(old) => old,
-            Stored::Block(number) => self.blocks.get(number),
-        };
-        self.copied_bytes += old.len();
-        let Some(old) = counter::parse(old) else {
+        self.copied_bytes += value_bytes;
+        let Some(old) = counter::parse(self.value(at)) else {
             return Reply::NonNumeric;
         };
         let new = match direction {

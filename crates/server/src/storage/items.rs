@@ -96,6 +96,14 @@ impl Engine {
         }
     }
 
+    /// An item's value, wherever it lies.
+    pub(super) fn value(&self, at: Address) -> &[u8] {
+        match self.log.record(at).value {
+            Stored::Inline(value) => value,
+            Stored::Block(number) => self.blocks.get(number),
+        }
+    }
+
     /// The answer that holds the item's value: a small one copied, a large one by reference.
     pub(super) fn hit(&mut self, at: Address, answers: &mut Answers<'_>) -> Reply {
         let record = self.log.record(at);
