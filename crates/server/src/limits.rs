@@ -43,7 +43,8 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 pub const RECEIVE_RETRY_MS: u64 = 10;
 /// How many of those that wait try again at a time.
 pub const RECEIVE_RETRIES: usize = 8;
-/// A large value of which nothing arrives for so long is given up, with its connection: others wait for its room.
+/// A large value of which nothing arrives for so long, or twice as long at most, is given up, with its connection:
+/// others wait for its room.
 pub const RECEIVE_STALL_MS: u64 = 10_000;
 
 /// A connection that is closed for an error still reads so many bytes, for so long, because closing a socket with

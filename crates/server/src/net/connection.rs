@@ -5,22 +5,19 @@
 //! not read from.
 
 use std::io;
-use std::time::{Duration, Instant};
 
-use crate::limits::{
-    LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RECEIVE_STALL_MS, TAIL_BYTES_COPIED,
-};
+use crate::limits::{LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, TAIL_BYTES_COPIED};
 use crate::message::{Batch, ConnId, Run, Span};
 use crate::net::outbox::Outbox;
-use crate::net::socket::Socket;
+use crate::net::socket::Transport;
 use crate::server::{Place, Server};
 use crate::session::{Next, Output, Parsed, Session};
 use crate::storage::block::Block;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Connection {
-    socket: Socket,
+pub struct Connection<S> {
+    socket: S,
     session: Session,
     /// Bytes that were read and belong to no operation yet.
     input: Vec<u8>,
@@ -61,8 +58,8 @@ struct Large {
     head: Vec<u8>,
     block: Block,
     _place: Place,
-    /// When bytes of it arrived last.
-    progress_at: Instant,
+    /// Whether bytes of it have arrived since its loop looked last.
+    has_progressed: bool,
 }
 
 /// How far a connection has come.
@@ -104,10 +101,10 @@ pub enum Wish {
     Close,
 }
 
-impl Connection {
+impl<S: Transport> Connection<S> {
     /// A connection that was just accepted.
     #[must_use]
-    pub fn new(socket: Socket) -> Self {
+    pub fn new(socket: S) -> Self {
         Self {
             socket,
             session: Session::default(),
@@ -124,7 +121,7 @@ impl Connection {
     }
 
     /// Its socket.
-    pub fn socket(&mut self) -> &mut Socket {
+    pub fn socket(&mut self) -> &mut S {
         &mut self.socket
     }
 
@@ -151,12 +148,12 @@ impl Connection {
         matches!(self.inbound, Inbound::Large(_)) && !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Closes it if it is receiving a large value of which nothing has arrived for too long. Its loop looks after it
-    /// no more.
-    pub fn close_if_stalled(&mut self, now: Instant) {
+    /// Closes it if it is receiving a large value of which nothing has arrived since its loop looked last, or has begun
+    /// to look.
+    pub fn close_if_stalled(&mut self) {
         self.watched = false;
-        if let Inbound::Large(large) = &self.inbound
-            && now.saturating_duration_since(large.progress_at) >= Duration::from_millis(RECEIVE_STALL_MS)
+        if let Inbound::Large(large) = &mut self.inbound
+            && !std::mem::take(&mut large.has_progressed)
         {
             log::debug!("a large value has stalled: {} bytes are missing", large.block.missing());
             self.phase = Phase::Closed;
@@ -381,7 +378,7 @@ impl Connection {
         if block.missing() > 0 {
             let head = batch.input.filled()[head.range()].to_vec();
             self.inbound =
-                Inbound::Large(Box::new(Large { head, block, _place: place, progress_at: Instant::now() }));
+                Inbound::Large(Box::new(Large { head, block, _place: place, has_progressed: true }));
             return;
         }
         let large = batch.push_large(block.freeze());
@@ -408,9 +405,7 @@ impl Connection {
     ) -> io::Result<()> {
         let read = self.receive(large.block.room(LARGE_READ_BYTES_PER_TURN), traffic)?;
         large.block.commit(read);
-        if read > 0 {
-            large.progress_at = Instant::now();
-        }
+        large.has_progressed |= read > 0;
         if large.block.missing() > 0 {
             self.inbound = Inbound::Large(large);
             return Ok(());

@@ -123,7 +123,7 @@ struct EventLoop {
     home: Arc<Home>,
     storage: Storage,
     server: Arc<Server>,
-    connections: Slots<Connection>,
+    connections: Slots<Connection<Socket>>,
     /// Connections that want a turn. Each stands here once at most.
     ready: VecDeque<ConnId>,
     /// Connections that say goodbye, by the time they have for it.
@@ -372,14 +372,14 @@ impl EventLoop {
         let now = Instant::now();
         for id in std::mem::take(&mut self.receiving) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.close_if_stalled(now);
+            connection.close_if_stalled();
             if connection.begins_to_be_watched() {
                 self.receiving.push(id);
             }
             self.grant(id);
         }
         let again = !self.receiving.is_empty();
-        self.look_at = again.then(|| now + Duration::from_millis(RECEIVE_STALL_MS / 2));
+        self.look_at = again.then(|| now + Duration::from_millis(RECEIVE_STALL_MS));
     }
 
     fn remove(&mut self, id: ConnId) {

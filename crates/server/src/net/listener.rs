@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::config::{Config, Listen};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
 use crate::net::event_loop::Handle;
-use crate::net::socket::Socket;
+use crate::net::socket::{Socket, Transport};
 use crate::server::Server;
 use crate::server::ServerCounters;
 

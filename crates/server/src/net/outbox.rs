@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use bytes::{Buf, Bytes};
 
 use crate::limits::SLICES_PER_WRITE;
-use crate::net::socket::Socket;
+use crate::net::socket::Transport;
 use crate::session::Output;
 
 /// Bytes to be written, in order. While there are any, the connection reads nothing, so it holds the answers of one
@@ -28,7 +28,12 @@ impl Outbox {
     ///
     /// # Errors
     /// What the system reports: the connection is lost.
-    pub fn send(&mut self, output: &Output, socket: &mut Socket, written: &mut u64) -> io::Result<()> {
+    pub fn send(
+        &mut self,
+        output: &Output,
+        socket: &mut impl Transport,
+        written: &mut u64,
+    ) -> io::Result<()> {
         debug_assert!(self.is_empty(), "answers keep their order");
         let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
         let count = output.fill_slices(&mut slices);
@@ -44,7 +49,7 @@ impl Outbox {
     ///
     /// # Errors
     /// What the system reports: the connection is lost.
-    pub fn flush(&mut self, socket: &mut Socket, written: &mut u64) -> io::Result<()> {
+    pub fn flush(&mut self, socket: &mut impl Transport, written: &mut u64) -> io::Result<()> {
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
             let parts = slices.iter_mut().zip(&self.parts);
@@ -73,7 +78,11 @@ impl Outbox {
 }
 
 /// Bytes that the socket took, and whether it may take more.
-fn write(socket: &mut Socket, slices: &[IoSlice<'_>], written: &mut u64) -> io::Result<(usize, bool)> {
+fn write(
+    socket: &mut impl Transport,
+    slices: &[IoSlice<'_>],
+    written: &mut u64,
+) -> io::Result<(usize, bool)> {
     let offered: usize = slices.iter().map(|slice| slice.len()).sum();
     let sent = match socket.write_vectored(slices) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

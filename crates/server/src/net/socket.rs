@@ -1,4 +1,4 @@
-//! A stream socket of either family.
+//! A stream socket of either family, and what a connection needs of it.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -6,6 +6,27 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+
+/// Bytes in, bytes out: all that a connection asks of its socket. A simulation has another one.
+pub trait Transport {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is, and what the system reports.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes what the system takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` where it takes nothing, and what the system reports.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says to the peer that nothing more will come.
+    ///
+    /// # Errors
+    /// Where the peer is gone.
+    fn shutdown_write(&self) -> io::Result<()>;
+}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -33,22 +54,23 @@ impl Socket {
         self.source().deregister(registry)
     }
 
-    /// Reads what is there.
-    ///
-    /// # Errors
-    /// `WouldBlock` where nothing is, and what the system reports.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}
+
+impl Transport for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
         })
     }
 
-    /// Writes what the system takes.
-    ///
-    /// # Errors
-    /// `WouldBlock` where it takes nothing, and what the system reports.
-    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // One slice is what most answers are, and `send` is a little cheaper than `writev`.
         retry(|| match (&mut *self, slices) {
             (Self::Tcp(stream), [slice]) => stream.write(slice),
@@ -58,21 +80,10 @@ impl Socket {
         })
     }
 
-    /// Says to the peer that nothing more will come.
-    ///
-    /// # Errors
-    /// Where the peer is gone.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-
-    fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
         }
     }
 }
