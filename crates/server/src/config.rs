@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::args::{Args, Refused, Unused};
 use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR};
 use crate::storage::EngineConfig;
-use crate::storage::engine::{Versions, WhenFull};
+use crate::storage::engine::{Stress, Versions, WhenFull};
 
 /// A server's configuration.
 #[derive(Debug, Clone)]
@@ -179,6 +179,8 @@ impl Config {
             track_sizes: self.track_sizes,
             prefix_delimiter: self.prefix_delimiter,
             detail_enabled: self.detail_enabled,
+            newest_cas: 0,
+            stress: Stress::None,
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Plain integers: nobody else touches them. Under which names they are told is [`stats`](crate::stats).
 
+use crate::storage::log::QueueFigures;
+
 /// A group of statistics, as `stats GROUP` asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
@@ -124,6 +126,16 @@ counters! {
     evictions,
     /// Items taken out because they had expired or had been flushed.
     reclaimed,
+    /// Items evicted from the small queue.
+    evicted_small,
+    /// Items evicted from the main queue.
+    evicted_main,
+    /// Items stored again soon after they were evicted.
+    ghost_hits,
+    /// Items moved within the log: to the main queue, to another round in it, or out of a segment that was cleaned.
+    items_moved,
+    /// Bytes of their records.
+    bytes_moved,
 }
 
 /// What the storage thread answers.
@@ -184,6 +196,12 @@ pub struct StorageFigures {
     pub used_segments: usize,
     /// Bytes of live records.
     pub live_bytes: usize,
-    /// Seconds since the oldest segment was opened.
-    pub oldest_age: u32,
+    /// Bytes of the ghost.
+    pub ghost_bytes: usize,
+    /// Segments without an item that are still being sent from.
+    pub lent_segments: usize,
+    /// Segments of whose bytes up to a quarter, a half, three quarters, and all are alive.
+    pub segments_by_live_quarter: [usize; 4],
+    /// The small and the main queue: what they hold, and seconds since their oldest segment was opened.
+    pub queues: [(QueueFigures, u32); 2],
 }

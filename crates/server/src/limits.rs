@@ -68,6 +68,12 @@ pub const SEGMENTS_AIM: usize = 1024;
 /// A record longer than this share of a segment keeps its value in a mapping of its own.
 pub const RECORDS_PER_SEGMENT_MIN: usize = 8;
 
+/// A value from so many bytes on is sent from where it lies in the log; a shorter one is copied.
+pub const LENT_BYTES_MIN: usize = 4 << 10;
+
+/// Records looked up together, so that the processor waits for their memory at the same time.
+pub const LOOKUPS_AHEAD: usize = 32;
+
 /// Counters in values longer than this are no numbers, as in memcached, which cuts them into chunks.
 pub const COUNTER_ITEM_BYTES_MAX: usize = 512 << 10;
 

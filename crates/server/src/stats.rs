@@ -12,7 +12,7 @@ use nix::sys::time::TimeVal;
 
 use crate::figures::{Group, StorageFigures, StorageStats};
 use crate::server::Server;
-use crate::storage::record::RECORD_ALIGN;
+use crate::storage::log::record::RECORD_ALIGN;
 
 /// One statistic: its name and its value.
 pub type Line = (String, String);
@@ -84,7 +84,7 @@ fn items(figures: &StorageFigures) -> Vec<Line> {
     let item = |name, value| line(format!("items:1:{name}"), value);
     vec![
         item("number", figures.item_count as u64),
-        item("age", u64::from(figures.oldest_age)),
+        item("age", figures.queues.iter().map(|(_, age)| u64::from(*age)).max().unwrap_or(0)),
         item("mem_requested", figures.item_bytes as u64),
         item("evicted", counters.evictions),
         item("evicted_time", u64::from(counters.evicted_age)),

@@ -155,7 +155,7 @@ impl Blocks {
 }
 
 /// What a mapping of `len` bytes takes.
-fn page_bytes(len: usize) -> usize {
+pub(crate) fn page_bytes(len: usize) -> usize {
     const PAGE_BYTES: usize = 4096;
     len.max(1).next_multiple_of(PAGE_BYTES)
 }

@@ -13,8 +13,8 @@ use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine};
 use crate::storage::expiry::unix_time;
 use crate::storage::items::{Item, NewValue, block_of};
+use crate::storage::log::record::RECORD_HEADER_BYTES;
 use crate::storage::log::{self, Address};
-use crate::storage::record::{LARGE, RECORD_HEADER_BYTES};
 
 impl Engine {
     pub(super) fn get(&mut self, item: Item<'_>, answers: &mut Answers<'_>) -> Reply {
@@ -97,7 +97,7 @@ impl Engine {
         if let Some(refused) = refused {
             return refused;
         }
-        match self.write(item, flags, expiration, value) {
+        match self.write(item, found, flags, expiration, value) {
             Ok(cas) => Reply::Stored { cas },
             Err(why) => {
                 let older = if mode == StoreMode::Set { Older::Delete } else { Older::Keep };
@@ -141,10 +141,10 @@ impl Engine {
             scratch.clear();
             scratch.extend_from_slice(parts[0]);
             scratch.extend_from_slice(parts[1]);
-            self.write(item, header.flags(), header.expiration(), NewValue::Inline(&scratch))
+            self.write(item, Some(at), header.flags(), header.expiration(), NewValue::Inline(&scratch))
         } else {
             block_of(parts, &self.meter).and_then(|block| {
-                self.write(item, header.flags(), header.expiration(), NewValue::Block(block))
+                self.write(item, Some(at), header.flags(), header.expiration(), NewValue::Block(block))
             })
         };
         self.scratch = scratch;
@@ -227,7 +227,7 @@ impl Engine {
             return Reply::NotFound;
         };
         let expiration = unix_time(expiration, self.now);
-        match self.write(item, 0, expiration, NewValue::Inline(Digits::of(initial).as_bytes())) {
+        match self.write(item, None, 0, expiration, NewValue::Inline(Digits::of(initial).as_bytes())) {
             Ok(cas) => Reply::Counted { value: initial, cas },
             Err(why) => self.unstorable(item, why, Older::Keep),
         }
@@ -236,23 +236,28 @@ impl Engine {
     /// In the old digits' place where there is room, padded with spaces, as memcached does it; else as a new record.
     fn write_number(&mut self, item: Item<'_>, at: Address, number: u64) -> Result<Option<Cas>, Refusal> {
         let digits = Digits::of(number);
+        let digits = digits.as_bytes();
         let header = *self.log.header(at);
-        if !header.is(LARGE) && digits.as_bytes().len() <= header.value_len() {
-            let cas = self.next_cas();
-            self.log.header_mut(at).set_cas(cas);
-            let (number, padding) = self.log.inline_value_mut(at).split_at_mut(digits.as_bytes().len());
-            number.copy_from_slice(digits.as_bytes());
+        if digits.len() <= header.value_len()
+            && let Some(value) = self.log.value_mut(at)
+        {
+            let (number, padding) = value.split_at_mut(digits.len());
+            number.copy_from_slice(digits);
             padding.fill(b' ');
+            let cas = self.next_cas();
+            self.newest_cas = cas.get();
+            self.log.header_mut(at).set_cas(cas);
             return Ok(self.told(cas.get()));
         }
-        let padding = header.value_len().saturating_sub(digits.as_bytes().len());
-        let value = [digits.as_bytes(), &vec![b' '; padding]].concat();
-        self.write(item, header.flags(), header.expiration(), NewValue::Inline(&value))
+        let mut value = digits.to_vec();
+        value.resize(value.len().max(header.value_len()), b' ');
+        self.write(item, Some(at), header.flags(), header.expiration(), NewValue::Inline(&value))
     }
 
     pub(super) fn flush(&mut self, at: Expiration) -> Reply {
         self.counters.cmd_flush += 1;
-        self.flushes.flush(at, self.now, self.newest_cas);
+        self.flushes.flush(at, self.now);
+        self.advance_flushes();
         Reply::Done
     }
 }

@@ -12,14 +12,16 @@ use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
-use crate::limits::{BYTES_PER_BATCH, BYTES_PER_RUN};
+use crate::limits::{BYTES_PER_BATCH, BYTES_PER_RUN, LOOKUPS_AHEAD};
 use crate::message::{Arena, Batch, Command, Op, Reply, Span, Value};
 use crate::storage::block::{Blocks, Meter};
 use crate::storage::detail::Detail;
+use crate::storage::eviction::Victim;
 use crate::storage::expiry::{Flushes, unix_time};
+use crate::storage::ghost::Ghost;
 use crate::storage::index::Index;
 use crate::storage::items::{Item, NewValue};
-use crate::storage::log::Log;
+use crate::storage::log::{Log, Queue};
 use crate::storage::sweep::Sweep;
 
 /// What an engine is told once.
@@ -39,6 +41,20 @@ pub struct EngineConfig {
     pub prefix_delimiter: u8,
     /// Whether prefixes are counted from the start.
     pub detail_enabled: bool,
+    /// The version before the first one that is given.
+    pub newest_cas: u64,
+    /// What tests do to the engine.
+    pub stress: Stress,
+}
+
+/// What tests do to an engine, to meet in minutes what takes years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stress {
+    /// Nothing.
+    #[default]
+    None,
+    /// Items are moved with every batch, and free memory is overwritten.
+    Relocate,
 }
 
 /// What happens when the memory is full.
@@ -69,6 +85,12 @@ pub struct Engine {
     pub(super) meter: Arc<Meter>,
     pub(super) flushes: Flushes,
     pub(super) sweep: Sweep,
+    pub(super) ghost: Ghost,
+    pub(super) victim: Option<Victim>,
+    /// Bytes of victims that writes have not paid for yet; see `memory`.
+    pub(super) look_bytes_due: usize,
+    /// Keys that were evicted, where somebody wants to know.
+    pub(super) evicted: Option<Vec<Box<[u8]>>>,
     pub(super) newest_cas: u64,
     pub(super) now: UnixSeconds,
     pub(super) counters: Counters,
@@ -88,14 +110,22 @@ impl Engine {
     /// # Errors
     /// Where the system does not give the address space.
     pub fn new(config: EngineConfig, meter: Arc<Meter>) -> io::Result<Self> {
+        let mut log = Log::new(config.memory_bytes_max)?;
+        if config.stress == Stress::Relocate {
+            log.poison_what_is_free();
+        }
         Ok(Self {
-            log: Log::new(config.memory_bytes_max)?,
+            log,
             index: Index::new(config.memory_bytes_max),
             blocks: Blocks::default(),
             meter,
             flushes: Flushes::default(),
             sweep: Sweep::default(),
-            newest_cas: 0,
+            ghost: Ghost::new(),
+            victim: None,
+            look_bytes_due: 0,
+            evicted: None,
+            newest_cas: config.newest_cas,
             now: 0,
             counters: Counters::default(),
             item_bytes: 0,
@@ -114,14 +144,22 @@ impl Engine {
     /// [can wait](Command::can_wait), and [`Run::executed`](crate::message::Run::executed) says so.
     pub fn execute(&mut self, batch: &mut Batch, now: UnixSeconds) {
         self.now = now;
-        self.flushes.advance(now, self.newest_cas);
+        self.advance_flushes();
         self.settle();
+        if self.config.stress == Stress::Relocate {
+            self.relocate_oldest();
+        }
+        let mut looked_up = 0;
         let mut answers = Answers { values: &mut batch.values, large: &mut batch.large, bytes: 0 };
         self.copied_bytes = 0;
         for run in &mut batch.runs {
             let spent_before = answers.bytes + self.copied_bytes;
             run.executed = 0;
-            for op in &batch.ops[run.ops()] {
+            for (at, op) in run.ops().zip(&batch.ops[run.ops()]) {
+                if at >= looked_up {
+                    looked_up = batch.ops.len().min(at + LOOKUPS_AHEAD);
+                    self.look_ahead(&batch.ops[at..looked_up]);
+                }
                 let spent = answers.bytes + self.copied_bytes;
                 let full = spent - spent_before >= BYTES_PER_RUN || spent >= BYTES_PER_BATCH;
                 if full && op.command.can_wait() {
@@ -139,8 +177,47 @@ impl Engine {
     /// Does a bounded amount of work that nobody waits for. Says whether there is more.
     pub fn maintain(&mut self, now: UnixSeconds) -> bool {
         self.now = now;
-        self.flushes.advance(now, self.newest_cas);
+        self.advance_flushes();
+        self.settle();
         self.sweep_when_idle()
+    }
+
+    /// From here on, remembers the keys that are evicted, for [`take_evicted`](Self::take_evicted).
+    pub fn report_evictions(&mut self) {
+        self.evicted = Some(Vec::new());
+    }
+
+    /// The keys that were evicted since the last call.
+    pub fn take_evicted(&mut self) -> Vec<Box<[u8]>> {
+        self.evicted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn advance_flushes(&mut self) {
+        if self.flushes.advance(self.now, self.newest_cas) {
+            self.log.make_all_due();
+            self.sweep_anew();
+        }
+    }
+
+    /// Asks the processor for what these operations are going to look at, in stages, each of which needs what the one
+    /// before it has asked for.
+    fn look_ahead(&self, ops: &[Op]) {
+        let keyed = || ops.iter().filter(|op| op.key.len > 0);
+        if keyed().nth(1).is_none() {
+            return;
+        }
+        for op in keyed() {
+            self.index.prefetch_table(op.hash);
+        }
+        for op in keyed() {
+            self.index.prefetch_bucket(op.hash);
+        }
+        for op in keyed() {
+            match self.index.likely(op.hash) {
+                Some(at) => self.log.prefetch(at),
+                None => self.ghost.prefetch(op.hash),
+            }
+        }
     }
 
     fn apply(&mut self, op: &Op, input: &Arena, answers: &mut Answers<'_>) -> Reply {
@@ -207,7 +284,13 @@ impl Engine {
             resident_segments: self.log.resident_segments(),
             used_segments: self.log.used_segments(),
             live_bytes: self.log.live_bytes(),
-            oldest_age: self.log.oldest_since().map_or(0, |since| self.now.saturating_sub(since)),
+            ghost_bytes: self.ghost.bytes(),
+            lent_segments: self.log.lent_segments(),
+            segments_by_live_quarter: self.log.segments_by_live_quarter(),
+            queues: Queue::ALL.map(|queue| {
+                let since = self.log.oldest_since(queue);
+                (self.log.queue_figures(queue), since.map_or(0, |since| self.now.saturating_sub(since)))
+            }),
         }
     }
 }

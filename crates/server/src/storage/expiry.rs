@@ -7,7 +7,7 @@
 use wire::Expiration;
 
 use crate::clock::UnixSeconds;
-use crate::storage::record::RecordHeader;
+use crate::storage::log::record::RecordHeader;
 
 /// The Unix time that an expiration means at `now`, 0 for never.
 #[must_use]
@@ -34,30 +34,27 @@ pub enum Life {
 #[derive(Debug, Default)]
 pub struct Flushes {
     /// Items up to this version are gone.
-    line: u64,
+    line: Option<u64>,
     /// When the next line is drawn.
     pending: Option<UnixSeconds>,
 }
 
 impl Flushes {
-    /// Flushes now or later. `newest` is the newest version there is. A later command replaces an earlier one that
-    /// is still to come.
-    pub fn flush(&mut self, at: Expiration, now: UnixSeconds, newest: u64) {
-        match unix_time(at, now) {
-            time if time > now => self.pending = Some(time),
-            _ => {
-                self.line = newest;
-                self.pending = None;
-            }
-        }
+    /// Flushes, now or later, at the next [`advance`](Self::advance). A later command replaces an earlier one that is
+    /// still to come.
+    pub fn flush(&mut self, at: Expiration, now: UnixSeconds) {
+        self.pending = Some(unix_time(at, now));
     }
 
-    /// Draws the line of a flush whose time has come. To be called before anything else is done at `now`.
-    pub fn advance(&mut self, now: UnixSeconds, newest: u64) {
-        if self.pending.is_some_and(|time| time <= now) {
-            self.line = newest;
+    /// Draws the line of a flush whose time has come, and says whether there was one. To be called before anything
+    /// else is done at `now`.
+    pub fn advance(&mut self, now: UnixSeconds, newest: u64) -> bool {
+        let has_come = self.pending.is_some_and(|time| time <= now);
+        if has_come {
+            self.line = Some(newest);
             self.pending = None;
         }
+        has_come
     }
 
     /// Whether an item is still there at `now`.
@@ -72,10 +69,11 @@ impl Flushes {
         }
     }
 
-    /// Whether a flush ended every item of this version and older.
+    /// Whether a flush ended every item of this version and older. Versions wrap around, so the older one of two is
+    /// the one from which the other is less than half the way round.
     #[must_use]
     pub fn is_flushed(&self, cas: u64) -> bool {
-        cas <= self.line
+        self.line.is_some_and(|line| line.wrapping_sub(cas) <= u64::MAX / 2)
     }
 }
 
@@ -86,7 +84,7 @@ mod tests {
     #[test]
     fn a_pending_flush_draws_its_line_when_its_time_has_come() {
         let mut flushes = Flushes::default();
-        flushes.flush(Expiration::After(10), 100, 5);
+        flushes.flush(Expiration::After(10), 100);
         flushes.advance(109, 7);
         assert!(!flushes.is_flushed(1));
         flushes.advance(110, 9);
@@ -97,20 +95,35 @@ mod tests {
     #[test]
     fn a_later_flush_replaces_the_pending_one() {
         let mut flushes = Flushes::default();
-        flushes.flush(Expiration::After(10), 100, 5);
-        flushes.flush(Expiration::After(1000), 100, 5);
+        flushes.flush(Expiration::After(10), 100);
+        flushes.flush(Expiration::After(1000), 100);
         flushes.advance(200, 6);
         assert!(!flushes.is_flushed(1));
-        flushes.flush(Expiration::Never, 200, 6);
+        flushes.flush(Expiration::Never, 200);
+        flushes.advance(200, 6);
         assert!(flushes.is_flushed(6));
         flushes.advance(5000, 8);
         assert!(!flushes.is_flushed(7), "the immediate one has replaced the pending one");
     }
 
     #[test]
+    fn versions_wrap_around() {
+        let mut flushes = Flushes::default();
+        assert!(!flushes.is_flushed(u64::MAX) && !flushes.is_flushed(1));
+        flushes.flush(Expiration::Never, 100);
+        assert!(flushes.advance(100, u64::MAX - 1));
+        assert!(flushes.is_flushed(u64::MAX - 1) && flushes.is_flushed(u64::MAX - 1000));
+        assert!(!flushes.is_flushed(u64::MAX) && !flushes.is_flushed(1));
+        flushes.flush(Expiration::Never, 100);
+        flushes.advance(100, 3);
+        assert!(flushes.is_flushed(u64::MAX) && flushes.is_flushed(3) && !flushes.is_flushed(4));
+    }
+
+    #[test]
     fn a_date_in_the_past_flushes_at_once() {
         let mut flushes = Flushes::default();
-        flushes.flush(Expiration::At(3_000_000), 4_000_000, 5);
+        flushes.flush(Expiration::At(3_000_000), 4_000_000);
+        assert!(flushes.advance(4_000_000, 5));
         assert!(flushes.is_flushed(5));
     }
 }

@@ -18,12 +18,20 @@
 //!
 //! The sub-tables have unequal shares, so that they do not all double at the same time: table `k` of `n` is
 //! `n (4u - u²) / 3` for a hash `u` in [0, 1), which gives the first a share of 3/4 and the last one of 3/2.
+//!
+//! A table that has become mostly empty shrinks: what was stored as a million small items and is now a thousand large
+//! ones must not go on paying for a million entries.
+//!
+//! Looking up many keys at once goes in three steps, each of which [asks](crate::storage::prefetch) for the memory that
+//! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Index::prefetch_bucket),
+//! [`likely`](Index::likely).
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
 use crate::message::KeyHash;
 use crate::storage::log::Address;
+use crate::storage::prefetch;
 
 /// Bytes of memory limit for each sub-table.
 const LIMIT_BYTES_PER_TABLE: usize = 256 << 10;
@@ -33,10 +41,23 @@ const TABLES_MAX: usize = 65_536;
 /// The index.
 #[derive(Debug)]
 pub struct Index {
-    tables: Box<[HashTable<Entry>]>,
+    tables: Box<[Table]>,
     len: usize,
     table_bytes: usize,
 }
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: HashTable<Entry>,
+    /// Where its control bytes begin, with the entries before them, last one first: a guess that follows from the
+    /// address of one entry. It only serves to prefetch.
+    control: usize,
+}
+
+/// A table with fewer entries than one in so many that would fit shrinks.
+const SHRINK_SHARE: usize = 8;
+/// It does not shrink below so many.
+const SHRINK_CAPACITY_MIN: usize = 56;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry(u64);
@@ -71,7 +92,7 @@ impl Index {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let count = (limit_bytes / LIMIT_BYTES_PER_TABLE).clamp(TABLES_MIN, TABLES_MAX);
-        Self { tables: (0..count).map(|_| HashTable::new()).collect(), len: 0, table_bytes: 0 }
+        Self { tables: (0..count).map(|_| Table::default()).collect(), len: 0, table_bytes: 0 }
     }
 
     /// Items in it.
@@ -95,48 +116,49 @@ impl Index {
     /// Entries that fit before anything grows.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.tables.iter().map(HashTable::capacity).sum()
+        self.tables.iter().map(|table| table.entries.capacity()).sum()
     }
 
     /// The record with this hash that `is_same` accepts.
     pub fn find(&self, hash: KeyHash, is_same: impl Fn(Address) -> bool) -> Option<Address> {
         let kept = kept_bits(hash);
         let same = |entry: &Entry| entry.kept_bits() == kept && is_same(entry.address());
-        Some(self.tables[self.table_of(hash)].find(table_hash(kept), same)?.address())
+        Some(self.tables[self.table_of(hash)].entries.find(table_hash(kept), same)?.address())
     }
 
     /// Enters a record, in the place of the one that `is_same` accepts, which is returned.
     pub fn put(&mut self, hash: KeyHash, new: Address, is_same: impl Fn(Address) -> bool) -> Option<Address> {
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
-        let before = table.allocation_size();
+        let before = table.entries.allocation_size();
         let same = |entry: &Entry| entry.kept_bits() == kept && is_same(entry.address());
-        let old = match table.entry(table_hash(kept), same, |entry| table_hash(entry.kept_bits())) {
+        let slot = table.entries.entry(table_hash(kept), same, |entry| table_hash(entry.kept_bits()));
+        let inserted = match slot {
             Slot::Occupied(mut slot) => {
                 let old = slot.get().address();
                 *slot.get_mut() = Entry::new(hash, new);
-                Some(old)
+                return Some(old);
             }
-            Slot::Vacant(slot) => {
-                slot.insert(Entry::new(hash, new));
-                None
-            }
+            Slot::Vacant(slot) => slot.insert(Entry::new(hash, new)),
         };
-        self.table_bytes += table.allocation_size() - before;
-        self.len += usize::from(old.is_none());
-        old
+        table.control = control_of(inserted.get(), inserted.bucket_index());
+        self.table_bytes += table.entries.allocation_size() - before;
+        self.len += 1;
+        None
     }
 
     /// Takes a record out.
     pub fn remove(&mut self, hash: KeyHash, address: Address) {
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
-        match table.find_entry(table_hash(kept), |entry| entry.address() == address) {
-            Ok(slot) => {
-                slot.remove();
-                self.len -= 1;
-            }
+        match table.entries.find_entry(table_hash(kept), |entry| entry.address() == address) {
+            Ok(slot) => slot.remove(),
             Err(_) => unreachable!("a live record is in the index"),
+        };
+        self.len -= 1;
+        let (len, capacity) = (table.entries.len(), table.entries.capacity());
+        if len * SHRINK_SHARE < capacity && capacity > SHRINK_CAPACITY_MIN {
+            self.table_bytes -= table.shrink(len * 2);
         }
     }
 
@@ -144,15 +166,62 @@ impl Index {
     pub fn relocate(&mut self, hash: KeyHash, from: Address, to: Address) {
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
-        match table.find_mut(table_hash(kept), |entry| entry.address() == from) {
+        match table.entries.find_mut(table_hash(kept), |entry| entry.address() == from) {
             Some(entry) => *entry = Entry::new(hash, to),
             None => unreachable!("a live record is in the index"),
         }
     }
 
+    /// Whether a record with this hash lies at `address`, as far as the index knows.
+    #[must_use]
+    pub fn holds(&self, hash: KeyHash, address: Address) -> bool {
+        self.find(hash, |at| at == address).is_some()
+    }
+
+    /// Asks for the sub-table of this hash.
+    #[inline]
+    pub fn prefetch_table(&self, hash: KeyHash) {
+        prefetch::line(std::ptr::from_ref(&self.tables[self.table_of(hash)]).cast());
+    }
+
+    /// Asks for the place in its sub-table where this hash stands if it stands at the first place that is looked at.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: KeyHash) {
+        let table = &self.tables[self.table_of(hash)];
+        let buckets = table.entries.num_buckets();
+        // The same arithmetic as hashbrown's, whose number of buckets is a power of two.
+        let bucket = kept_bits(hash) as usize & buckets.wrapping_sub(1);
+        let control = std::ptr::without_provenance::<u8>(table.control);
+        prefetch::line(control.wrapping_add(bucket));
+        prefetch::line(control.wrapping_sub((bucket + 1) * size_of::<Entry>()));
+    }
+
+    /// Where the record with this hash lies, if there is one: almost certainly, since only 24 bits are compared.
+    #[inline]
+    #[must_use]
+    pub fn likely(&self, hash: KeyHash) -> Option<Address> {
+        self.find(hash, |_| true)
+    }
+
     fn table_of(&self, hash: KeyHash) -> usize {
         table_number(hash, self.tables.len())
     }
+}
+
+impl Table {
+    /// Makes it smaller, and says how many bytes that gave back.
+    fn shrink(&mut self, capacity: usize) -> usize {
+        let before = self.entries.allocation_size();
+        self.entries.shrink_to(capacity, |entry| table_hash(entry.kept_bits()));
+        // Until the next entry comes, nothing is prefetched.
+        self.control = 0;
+        before - self.entries.allocation_size()
+    }
+}
+
+/// Where a table's control bytes begin, of which one entry is at `entry` and has this number.
+fn control_of(entry: &Entry, number: usize) -> usize {
+    std::ptr::from_ref(entry).addr() + (number + 1) * size_of::<Entry>()
 }
 
 fn table_number(hash: KeyHash, table_count: usize) -> usize {
@@ -187,6 +256,46 @@ mod tests {
         index.remove(hash_of(7), at(1 << 39));
         assert_eq!((index.len(), index.find(hash_of(7), |_| true)), (49_999, None));
         assert!(index.bytes() > 50_000 * 9 && index.bytes() < 50_000 * 24);
+    }
+
+    #[test]
+    fn a_table_that_was_emptied_gives_its_memory_back() {
+        let mut index = Index::new(64 << 20);
+        let at = |n: u32| Address::from_units(u64::from(n));
+        for n in 0..100_000 {
+            index.put(hash_of(n), at(n), |_| false);
+        }
+        let full = index.bytes();
+        for n in 0..95_000 {
+            index.remove(hash_of(n), at(n));
+        }
+        assert!(index.bytes() < full / 4, "{} of {full}", index.bytes());
+        assert!(
+            (95_000..100_000).all(|n| index.holds(hash_of(n), at(n)) && index.likely(hash_of(n)).is_some())
+        );
+        let told: usize = index.tables.iter().map(|table| table.entries.allocation_size()).sum();
+        assert_eq!(index.bytes(), told + size_of_val(&*index.tables));
+    }
+
+    /// Prefetching asks for memory by hashbrown's layout, which it does not promise. If it changes, this fails.
+    #[test]
+    fn an_entry_lies_where_it_is_prefetched() {
+        let mut index = Index::new(64 << 20);
+        let mut first_places = 0;
+        for n in 0..10_000 {
+            index.put(hash_of(n), Address::from_units(u64::from(n)), |_| false);
+        }
+        for n in 0..10_000 {
+            let (hash, kept) = (hash_of(n), kept_bits(hash_of(n)));
+            let table = &index.tables[index.table_of(hash)];
+            let entry = table.entries.find(table_hash(kept), |entry| entry.kept_bits() == kept).unwrap();
+            let bucket = kept as usize & (table.entries.num_buckets() - 1);
+            let guess = table.control - (bucket + 1) * size_of::<Entry>();
+            // An entry stands at its place or, where that was taken, behind it: that is, before it in memory.
+            let distance = guess.wrapping_sub(std::ptr::from_ref(entry).addr()) / size_of::<Entry>();
+            first_places += u32::from(distance < 8);
+        }
+        assert!(first_places > 9_000, "{first_places} of 10,000");
     }
 
     #[test]

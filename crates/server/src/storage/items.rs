@@ -11,8 +11,8 @@ use crate::storage::block::{Block, Meter};
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
-use crate::storage::log::{self, Address, Stored};
-use crate::storage::record::{BLOCK_NUMBER_BYTES, FETCHED, LARGE, Meta, RecordHeader, record_bytes};
+use crate::storage::log::record::{FETCHED, LARGE, Meta, RecordHeader};
+use crate::storage::log::{self, Address, Queue, Stored};
 
 /// `stats sizes` counts items by multiples of this.
 const SIZE_STEP_BYTES: usize = 32;
@@ -66,9 +66,9 @@ impl Engine {
     pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
         let found = match self.lookup_life(item) {
             Ok(at) => {
-                let header = self.log.header(at);
-                if !header.is(FETCHED) {
-                    self.log.header_mut(at).mark(FETCHED);
+                // The line stays clean where nothing changes.
+                if !self.log.header(at).is_read_often() {
+                    self.log.header_mut(at).note_read();
                 }
                 Some(at)
             }
@@ -114,10 +114,11 @@ impl Engine {
         Reply::Hit { flags: record.header.flags(), cas: self.told(record.header.cas()), value }
     }
 
-    /// Writes an item in the place of the one that was under its key.
+    /// Writes an item in the place of the one that is under its key: `old`, if there is one.
     pub(super) fn write(
         &mut self,
         item: Item<'_>,
+        old: Option<Address>,
         flags: u32,
         expiration: UnixSeconds,
         value: NewValue<'_>,
@@ -127,25 +128,63 @@ impl Engine {
             NewValue::Inline(bytes) if !inline => NewValue::Block(block_of([bytes, &[]], &self.meter)?),
             value => value,
         };
-        let bytes = record_bytes(item.key.len(), if inline { value.len() } else { BLOCK_NUMBER_BYTES });
-        self.make_room(bytes)?;
         let meta = Meta { hash: item.hash, cas: self.next_cas(), flags, expiration };
-        let marks = if inline { 0 } else { LARGE };
-        let header = RecordHeader::new(&meta, item.key.len(), value.len(), marks);
-        self.item_bytes += header.item_bytes();
-        self.track_size(header.item_bytes(), Track::Enter);
-        let at = match value {
-            NewValue::Block(block) if !inline => {
-                let number = self.blocks.insert(block);
-                self.log.append_large(&header, item.key, number)
-            }
-            value => self.log.append(&header, item.key, value.bytes()),
-        };
+        let mut header =
+            RecordHeader::new(&meta, item.key.len(), value.len(), if inline { 0 } else { LARGE });
+        if let Some(old) = old {
+            header.set_frequency(self.log.header(old).frequency());
+        }
+        if !old.is_some_and(|old| self.rewrite(old, &header, &value)) {
+            self.append(item, old, &header, value)?;
+        }
+        self.newest_cas = meta.cas.get();
         self.counters.total_items += 1;
+        self.keep_spare(header.item_bytes());
+        Ok(self.told(meta.cas.get()))
+    }
+
+    /// Writes over the old item where it lies. Says whether it could.
+    fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &NewValue<'_>) -> bool {
+        let before = self.log.header(at).item_bytes();
+        let done = self.log.rewrite(at, header, value.bytes());
+        if done {
+            self.account(before, Track::Leave);
+            self.account(header.item_bytes(), Track::Enter);
+        }
+        done
+    }
+
+    /// Writes an item to the end of the log: of the old item's queue, if there is one, of main if it was evicted
+    /// lately, of small if it is new.
+    fn append(
+        &mut self,
+        item: Item<'_>,
+        old: Option<Address>,
+        header: &RecordHeader,
+        value: NewValue<'_>,
+    ) -> Result<(), Refusal> {
+        let queue = match old {
+            Some(old) => self.log.queue_of(old),
+            None if self.ghost.take(item.hash) => {
+                self.counters.ghost_hits += 1;
+                Queue::Main
+            }
+            None => Queue::Small,
+        };
+        self.make_room(queue, header.record_bytes())?;
+        let at = match value {
+            NewValue::Block(block) if header.is(LARGE) => {
+                let number = self.blocks.insert(block);
+                self.log.append(queue, header, item.key, &number.to_be_bytes())
+            }
+            value => self.log.append(queue, header, item.key, value.bytes()),
+        };
+        self.account(header.item_bytes(), Track::Enter);
+        // Making room may have moved the old item, or evicted it.
         if let Some(old) = self.index.put(item.hash, at, |at| self.log.key(at) == item.key) {
             self.end_record(old);
         }
-        Ok(self.told(meta.cas.get()))
+        Ok(())
     }
 
     /// Takes an item out.
@@ -161,8 +200,7 @@ impl Engine {
             self.blocks.remove(number);
         }
         self.log.end(at);
-        self.item_bytes -= item_bytes;
-        self.track_size(item_bytes, Track::Leave);
+        self.account(item_bytes, Track::Leave);
     }
 
     /// Takes out an item that is gone already: it has expired, or was flushed.
@@ -174,9 +212,10 @@ impl Engine {
         self.unlink(at);
     }
 
-    pub(super) fn next_cas(&mut self) -> Cas {
-        self.newest_cas += 1;
-        Cas::from_wire(self.newest_cas).expect("2^64 versions last longer than any server")
+    /// The version of the next write. It is taken when the write is done.
+    pub(super) fn next_cas(&self) -> Cas {
+        // 0 is no version; behind the last one the first one comes again.
+        Cas::from_wire(self.newest_cas.wrapping_add(1).max(1)).expect("not 0")
     }
 
     /// A version as clients are told it.
@@ -202,7 +241,11 @@ impl Engine {
         }
     }
 
-    fn track_size(&mut self, item_bytes: usize, track: Track) {
+    fn account(&mut self, item_bytes: usize, track: Track) {
+        match track {
+            Track::Enter => self.item_bytes += item_bytes,
+            Track::Leave => self.item_bytes -= item_bytes,
+        }
         let Some(sizes) = &mut self.sizes else { return };
         let step = item_bytes.next_multiple_of(SIZE_STEP_BYTES);
         let count = sizes.entry(step).or_default();

@@ -1,37 +1,47 @@
 //! Memory: how the limit is kept.
 //!
-//! Segments, index and large values are charged against one limit. A write makes room for itself, in the first of
-//! these ways that there is:
+//! Segments, index, ghost, large values, and the buffers of connections are charged against one limit. A write makes
+//! room for itself, in the first of these ways that there is:
 //!
-//! 1. the open segment has room;
-//! 2. a segment is free, besides one that is kept in reserve;
-//! 3. a segment is mostly dead bytes, of items that were overwritten or deleted: what lives in it is moved to the open
-//!    segment, or to the reserve, and it is free (cleaning);
-//! 4. the oldest items are evicted, record by record, until a segment is free.
+//! 1. the open segment of its queue has room;
+//! 2. a segment is free, besides some that are kept in reserve;
+//! 3. a segment is emptied: cleaned, or by the rules of `eviction`;
+//! 4. what has expired is taken out.
 //!
-//! Where items are not to be evicted, cleaning goes on until hardly anything is dead, and then the write is refused.
-//! Large values that are on their way in or out count as well; memory that they have taken goes off the cache at the
-//! next batch.
+//! What others have taken since the last batch (large values on their way in or out, buffers, a grown index) goes off
+//! the cache at the next one: free segments give their pages back, and if there are none, some are emptied.
+//!
+//! So that a write seldom waits for 3, each write that finds few segments free goes on emptying the next one, by as much
+//! as it has written itself and a little more.
 
 use crate::message::Refusal;
 use crate::storage::engine::{Engine, WhenFull};
-use crate::storage::expiry::Life;
-use crate::storage::log::Address;
-use crate::storage::record::FETCHED;
+use crate::storage::eviction::Mercy;
+use crate::storage::log::Queue;
 
-/// Free segments that only cleaning may use: what lives in one segment fits into another.
-const RESERVE_SEGMENTS: usize = 1;
+/// Free segments that only moving may use.
+///
+/// What lives in a victim fits into one segment. A write that goes to the same queue meanwhile may take room in the
+/// segment that was opened for it, but none after that, since there is no free segment besides the reserve until the
+/// victim is empty. So a victim needs at most two.
+const RESERVE_SEGMENTS: usize = 2;
 
-/// A segment is cleaned where one part in so many of it is dead: what lives is copied for the sake of what does not.
-const CLEAN_DEAD_SHARE: usize = 2;
-/// The same, where the alternative is to refuse. Each cleaning takes so much off the dead bytes, so it comes to an end.
-const CLEAN_DEAD_SHARE_OR_REFUSE: usize = 16;
+/// Free segments, besides the reserve, below which writes go on emptying: one in so many, and at most so many.
+const SPARE_SHARE: usize = 128;
+/// See [`SPARE_SHARE`].
+const SPARE_MAX: usize = 8;
+/// Bytes of a victim that are looked at for each byte written, while few segments are free.
+const LOOK_BYTES: usize = 6;
+/// The same, while hardly any are.
+const LOOK_BYTES_URGENT: usize = 64;
+/// Segments that one write looks through by the rules, before it evicts what it meets.
+const PATIENCE_SEGMENTS: usize = 4;
 
 impl Engine {
     /// Bytes charged against the limit.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
-        self.log.resident_bytes() + self.index.bytes() + self.meter.bytes()
+        self.log.resident_bytes() + self.index.bytes() + self.ghost.bytes() + self.meter.bytes()
     }
 
     /// Bytes that may still be taken, `None` where there are too many already. The reserve is always counted as taken.
@@ -40,36 +50,50 @@ impl Engine {
         self.config.memory_bytes_max.checked_sub(self.used_bytes() + reserve)
     }
 
-    /// Whether a segment is free besides the reserve.
-    fn has_free_segment(&self) -> bool {
-        self.bytes_left().is_some_and(|left| self.log.free_segments(RESERVE_SEGMENTS, left) > 0)
+    /// Segments that writes may open.
+    fn free_segments(&self) -> usize {
+        self.bytes_left().map_or(0, |left| self.log.free_segments(RESERVE_SEGMENTS, left))
     }
 
-    /// Gives back what blocks or a grown index have taken since the last batch.
+    /// Gives back what others have taken since the last batch.
     pub(super) fn settle(&mut self) {
+        self.log.take_back();
+        let mut effort = Effort::default();
         while self.bytes_left().is_none() {
-            if !self.cool() && !self.evict() {
+            if !self.cool() && !self.empty_for(&mut effort) {
                 return;
             }
         }
     }
 
-    /// Makes room for a record of `bytes`.
-    pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+    /// Makes room for a record of `bytes` in a queue.
+    pub(super) fn make_room(&mut self, queue: Queue, bytes: usize) -> Result<(), Refusal> {
+        let mut effort = Effort::default();
         loop {
             let made_progress = if self.bytes_left().is_none() {
-                self.cool() || self.evict()
-            } else if self.log.has_room(bytes) {
+                self.cool() || self.empty_for(&mut effort)
+            } else if self.log.has_room(queue, bytes) {
                 return Ok(());
-            } else if self.has_free_segment() {
-                self.log.open_segment(self.now);
-                true
+            } else if self.free_segments() > 0 {
+                self.log.open_segment(queue, self.now)
             } else {
-                self.clean() || self.evict_segment()
+                self.empty_for(&mut effort)
             };
-            if !made_progress && !self.sweep_everything() {
+            if !made_progress && !self.log.take_back() && !self.sweep_everything() {
                 return Err(Refusal::OutOfMemory);
             }
+        }
+    }
+
+    /// Goes on emptying, as far as it befits a write of `bytes`, if few segments are free.
+    pub(super) fn keep_spare(&mut self, bytes: usize) {
+        let aim = (self.log.segment_count() / SPARE_SHARE).min(SPARE_MAX);
+        let free = self.free_segments();
+        let factor = if free * 2 < aim { LOOK_BYTES_URGENT } else { LOOK_BYTES };
+        self.look_bytes_due += bytes * factor;
+        while self.look_bytes_due > 0 {
+            let looked = if self.free_segments() < aim { self.empty_victim(Mercy::Rule, false) } else { 0 };
+            self.look_bytes_due = if looked == 0 { 0 } else { self.look_bytes_due.saturating_sub(looked) };
         }
     }
 
@@ -78,64 +102,35 @@ impl Engine {
         self.log.warm_segments() > RESERVE_SEGMENTS && self.log.cool()
     }
 
-    /// Moves what lives in the deadest segment, so that it is free. Says whether there was one that was worth it.
-    fn clean(&mut self) -> bool {
-        let dead_share = match self.config.when_full {
-            WhenFull::Evict => CLEAN_DEAD_SHARE,
-            WhenFull::Refuse => CLEAN_DEAD_SHARE_OR_REFUSE,
+    /// Empties a little, for someone who waits. Says whether there was anything to do.
+    fn empty_for(&mut self, effort: &mut Effort) -> bool {
+        let has_patience = effort.looked_bytes < PATIENCE_SEGMENTS * self.log.segment_bytes();
+        let mercy = match self.config.when_full {
+            WhenFull::Evict if !has_patience => Mercy::None,
+            _ => Mercy::Rule,
         };
-        let Some(segment) = self.log.deadest(self.log.segment_bytes() / dead_share) else { return false };
-        let mut next = self.log.first_live(segment);
-        while let Some(at) = next {
-            next = self.log.next_live(segment, at);
-            self.relocate(at);
-        }
-        true
+        let free_before = self.log.warm_segments();
+        let looked = self.empty_victim(mercy, true);
+        effort.looked_bytes += looked;
+        looked > 0 || self.log.warm_segments() > free_before
     }
 
-    /// Moves an item to the end of the log, if it is still one.
-    fn relocate(&mut self, at: Address) {
-        let header = self.log.header(at);
-        if self.flushes.life_of(header, self.now) != Life::Live {
-            return self.reclaim(at);
+    /// Moves everything in the oldest segments, as far as there is room for it. For tests.
+    pub(super) fn relocate_oldest(&mut self) {
+        for queue in Queue::ALL {
+            let Some(mut walk) = self.log.walk_oldest(queue) else { continue };
+            while let Some(at) = self.log.next_live(&mut walk) {
+                let frequency = self.log.header(at).frequency();
+                if !self.relocate(at, queue, frequency) {
+                    return;
+                }
+            }
         }
-        let (hash, bytes) = (header.hash(), header.record_bytes());
-        if !self.log.has_room(bytes) {
-            self.log.open_segment(self.now);
-        }
-        let to = self.log.append_copy(at);
-        self.index.relocate(hash, at, to);
-        self.log.end(at);
     }
+}
 
-    /// Evicts until a segment is free, or until large values have given back as much as one takes. Says whether
-    /// anything went.
-    fn evict_segment(&mut self) -> bool {
-        let mut went = false;
-        while !self.has_free_segment() && self.evict() {
-            went = true;
-        }
-        went
-    }
-
-    /// Ends the oldest item. Says whether that, or an open segment in which nothing lives, made any progress.
-    fn evict(&mut self) -> bool {
-        let Some(at) = self.log.oldest() else {
-            return self.log.free_open_segment_if_dead();
-        };
-        if self.flushes.life_of(self.log.header(at), self.now) != Life::Live {
-            self.reclaim(at);
-            return true;
-        }
-        if self.config.when_full == WhenFull::Refuse {
-            return false;
-        }
-        self.counters.evictions += 1;
-        if !self.log.header(at).is(FETCHED) {
-            self.counters.evicted_unfetched += 1;
-        }
-        self.counters.evicted_age = self.now.saturating_sub(self.log.oldest_since().unwrap_or(self.now));
-        self.unlink(at);
-        true
-    }
+/// What one write has looked at to make room for itself.
+#[derive(Debug, Default)]
+struct Effort {
+    looked_bytes: usize,
 }

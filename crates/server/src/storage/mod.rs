@@ -5,14 +5,19 @@
 //! | [`engine`] | executes batches: the way in |
 //! | `commands` | what each command does to which item |
 //! | `items` | finding, writing and ending items |
-//! | `memory` | keeping the limit: making room, evicting |
 //! | [`counter`] | decimal numbers in values |
-//! | [`record`] | an item as a packet, byte by byte |
-//! | [`log`] | segments of records: appending, ending, the order of age |
-//! | [`index`] | from a key's hash to its record |
-//! | [`block`] | large values in mappings of their own |
-//! | `sweep` | taking out what has expired or was flushed, before anyone asks |
+//! | `memory` | keeping the limit: making room for a write |
+//! | `eviction` | what goes and what stays: S3-FIFO, and cleaning |
+//! | [`ghost`] | what went lately |
 //! | [`expiry`] | when items end, and what a flush ends |
+//! | `sweep` | taking out what has ended, before anyone asks |
+//! | [`log`] | segments of records: appending, ending, two queues by age |
+//! | [`log::record`] | an item as a packet, byte by byte |
+//! | `log::pages` | the memory under them, and lending it |
+//! | [`block`] | large values in mappings of their own |
+//! | [`index`] | from a key's hash to its record |
+//! | `prefetch` | asking for memory before it is needed |
+//! | `verify` | whether all of it fits together |
 //! | [`detail`] | figures by key prefix |
 //!
 //! [`Engine::execute`] is pure: batch and time go in, answers come out, and no socket, clock or thread is near. The
@@ -23,13 +28,16 @@ mod commands;
 pub mod counter;
 pub mod detail;
 pub mod engine;
+mod eviction;
 pub mod expiry;
+pub mod ghost;
 pub mod index;
 mod items;
 pub mod log;
 mod memory;
-pub mod record;
+mod prefetch;
 mod sweep;
+mod verify;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

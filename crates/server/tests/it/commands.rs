@@ -660,7 +660,8 @@ fn without_evictions_a_full_server_refuses_and_loses_nothing() {
     for request in [
         Request::store(op::SETQ, key, VALUE),
         Request::store(op::ADD, key, VALUE),
-        Request::store(op::REPLACE, 0_u32.to_be_bytes(), VALUE),
+        // Longer than the old one: as it is, it would take the old one's place.
+        Request::store(op::REPLACE, 0_u32.to_be_bytes(), [b'w'; 1010]),
         Request::concat(op::APPEND, 0_u32.to_be_bytes(), VALUE),
         Request::concat(op::PREPENDQ, 0_u32.to_be_bytes(), VALUE),
         // A value that does not fit into the segments' share.

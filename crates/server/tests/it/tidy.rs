@@ -9,15 +9,28 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("socket2::", &["server/src/net/"]),
     ("std::net::", &["server/src/net/", "server/src/config.rs"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
-    ("memmap2::", &["server/src/storage/log.rs", "server/src/storage/block.rs"]),
-    ("unsafe {", &["server/src/storage/log.rs"]),
+    ("memmap2::", &["server/src/storage/log/pages.rs", "server/src/storage/block.rs"]),
+    (
+        "unsafe {",
+        &[
+            "server/src/storage/log/pages.rs",
+            "server/src/storage/log/mod.rs",
+            "server/src/storage/prefetch.rs",
+        ],
+    ),
     (
         "crossbeam_channel::",
         &["server/src/hop.rs", "server/src/net/event_loop.rs", "server/src/storage/mod.rs"],
     ),
     (
         "std::thread",
-        &["server/src/net/", "server/src/storage/mod.rs", "server/src/config.rs", "server/src/patience.rs"],
+        &[
+            "server/src/net/",
+            "server/src/storage/mod.rs",
+            "server/src/storage/log/pages.rs",
+            "server/src/config.rs",
+            "server/src/patience.rs",
+        ],
     ),
     ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs"]),
     ("Instant::now", &["server/src/net/", "server/src/clock.rs", "server/src/patience.rs"]),

@@ -4,8 +4,8 @@ use memwire::config::Config;
 use memwire::limits::{BYTES_PER_BATCH, BYTES_PER_RUN};
 use memwire::message::Command;
 use memwire::storage::engine::WhenFull;
+use memwire::storage::log::record::record_bytes;
 use memwire::storage::log::{is_inline, segment_bytes};
-use memwire::storage::record::record_bytes;
 use proptest::prelude::*;
 use proptest::sample::select;
 

@@ -36,6 +36,11 @@ pub const DEAD: u16 = 1 << 15;
 pub const FETCHED: u16 = 1 << 14;
 /// The value lies in a block of its own.
 pub const LARGE: u16 = 1 << 13;
+/// How often the item was read, up to [`FREQUENCY_MAX`]; see `eviction`.
+const FREQUENCY: u16 = 0b11;
+
+/// More reads than these are not told apart.
+pub const FREQUENCY_MAX: u16 = FREQUENCY;
 
 /// What stands before the key.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Debug, Clone, Copy)]
@@ -130,6 +135,30 @@ impl RecordHeader {
         self.marks.set(self.marks.get() | marks);
     }
 
+    /// How often the item was read, as far as that counts.
+    #[must_use]
+    pub fn frequency(&self) -> u16 {
+        self.marks.get() & FREQUENCY
+    }
+
+    /// Sets it.
+    pub fn set_frequency(&mut self, frequency: u16) {
+        debug_assert!(frequency <= FREQUENCY_MAX, "two bits");
+        self.marks.set(self.marks.get() & !FREQUENCY | frequency);
+    }
+
+    /// Whether another read would change anything.
+    #[must_use]
+    pub fn is_read_often(&self) -> bool {
+        self.marks.get() & (FREQUENCY | FETCHED) == FREQUENCY | FETCHED
+    }
+
+    /// Remembers a read.
+    pub fn note_read(&mut self) {
+        self.set_frequency((self.frequency() + 1).min(FREQUENCY_MAX));
+        self.mark(FETCHED);
+    }
+
     /// Sets the expiration.
     pub fn set_expiration(&mut self, expiration: u32) {
         self.expiration.set(expiration);
@@ -199,6 +228,18 @@ mod tests {
         assert_eq!((key.as_bytes(), value, flags), (&b"key"[..], &b"value"[..], 5));
         assert_eq!((expiration, cas), (wire::Expiration::At(1 << 30), Cas::from_wire(77)));
         assert_eq!((header.record_bytes(), header.value_len()), (40, 5));
+    }
+
+    #[test]
+    fn reads_are_counted_to_three() {
+        let meta = Meta { hash: KeyHash(0), cas: Cas::from_wire(1).unwrap(), flags: 0, expiration: 0 };
+        let mut header = RecordHeader::new(&meta, 3, 5, LARGE);
+        let seen: Vec<_> =
+            (0..5).map(|_| (header.frequency(), header.is_read_often(), header.note_read()).0).collect();
+        assert_eq!(seen, [0, 1, 2, 3, 3]);
+        assert!(header.is_read_often() && header.is(LARGE | FETCHED) && !header.is_dead());
+        header.set_frequency(1);
+        assert!(header.frequency() == 1 && header.is(LARGE | FETCHED));
     }
 
     #[test]

@@ -1,0 +1,201 @@
+//! Eviction: S3-FIFO, laid on the log.
+//!
+//! Most items of a cache are never asked for again, so the first question about a new one is whether it is worth a
+//! place. S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023) asks it early: items come
+//! into a small queue, a tenth of the memory, and at its end they leave, unless they were read meanwhile. Those move to
+//! the main queue, at whose end an item that was read again gets another round. It needs no links between items and
+//! moves nothing on a read, which only counts up two bits of the record's header.
+//!
+//! On the log, a queue is a row of segments, and its order is the order of writing:
+//!
+//! ```text
+//!   SET, unknown key ──> [ small ] ──read twice, or more──> [ main ] ──read since──┐
+//!                            │                                │  ^───one less──────┘
+//!                     rest: evicted                     rest: evicted
+//!                            v
+//!   SET, key in ghost ──> straight into main
+//! ```
+//! - An item that is written again keeps its queue and its count.
+//! - What leaves the small queue unread is remembered in the [ghost](super::ghost).
+//! - Before anything is evicted, dead bytes are looked for: if some segment has more than a fifth of them, what lives
+//!   in the deadest one is moved to the end of its own queue instead (cleaning), with its counts as they are. With
+//!   `-M`, cleaning is all that there is.
+//!
+//! A *victim* is the segment that is being emptied in one of these ways. It is read through a few records at a time, with
+//! a look ahead in the index, so that no write waits for more than that: while hardly any segments are free, each
+//! write pays with six bytes of a victim for each byte that it appends, and more where that is not enough.
+//! When the segment is through, nothing in it lives, and it is free.
+//!
+//! Where everything was read often, nothing can be evicted until all counts are down, which takes up to three rounds
+//! through the main queue. A write that has waited for some segments without getting one does not wait for that: from
+//! then on it evicts what it meets.
+//!
+//! In the study behind this, on traces with sizes and with everything charged, memcached's segmented LRU missed
+//! between 1.0 and 1.4 times as often at the same memory.
+
+use crate::storage::engine::{Engine, WhenFull};
+use crate::storage::expiry::Life;
+use crate::storage::log::record::{FETCHED, FREQUENCY_MAX, LARGE};
+use crate::storage::log::{Address, Queue, Walk};
+
+/// The small queue's share of the memory is one part in so many.
+const SMALL_SHARE: usize = 10;
+/// An item that was read so often in the small queue moves to the main queue.
+pub(super) const PROMOTE_READS: u16 = 2;
+/// Records looked at in one step.
+const RECORDS_PER_STEP: usize = 16;
+/// A segment is cleaned where one part in so many of it is dead: what lives is copied for the sake of what does not.
+const CLEAN_DEAD_SHARE: usize = 5;
+/// The same, where the alternative is to refuse. Each cleaning takes so much off the dead bytes, so it comes to an end.
+const CLEAN_DEAD_SHARE_OR_REFUSE: usize = 16;
+
+/// The segment that is being emptied, and why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Victim {
+    walk: Walk,
+    purpose: Purpose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What lives stays in the queue.
+    Clean,
+    /// What the queue's rule does not keep goes.
+    Evict(Queue),
+}
+
+/// What a victim's items are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mercy {
+    /// The rule of their queue.
+    Rule,
+    /// Nothing.
+    None,
+}
+
+impl Engine {
+    /// Looks at the next few records of the victim, or of a new one. Says how many bytes that was, 0 where there is no
+    /// victim.
+    pub(super) fn empty_victim(&mut self, mercy: Mercy, urgent: bool) -> usize {
+        let Some(mut victim) = self.victim.take().or_else(|| self.choose_victim(urgent)) else {
+            return 0;
+        };
+        let from = victim.walk.offset();
+        while self.empty_step(&mut victim, mercy) {
+            // Where nothing may be evicted, no write may come between a victim and the room that it is moved to.
+            if self.config.when_full == WhenFull::Evict {
+                self.victim = Some(victim);
+                break;
+            }
+        }
+        // A victim without a live record was worth a look, too.
+        (victim.walk.offset() - from).max(1)
+    }
+
+    /// Says whether there may be more.
+    fn empty_step(&mut self, victim: &mut Victim, mercy: Mercy) -> bool {
+        let mut records = [None; RECORDS_PER_STEP];
+        let mut is_through = false;
+        for record in &mut records {
+            *record = self.log.next_live(&mut victim.walk);
+            let Some(at) = *record else {
+                is_through = true;
+                break;
+            };
+            let header = self.log.header(at);
+            self.index.prefetch_bucket(header.hash());
+            // A large value may be room enough.
+            if header.is(LARGE) {
+                break;
+            }
+        }
+        for at in records.into_iter().flatten() {
+            self.judge(at, victim.purpose, mercy);
+        }
+        !is_through
+    }
+
+    /// The victim that frees most for what it costs.
+    fn choose_victim(&mut self, urgent: bool) -> Option<Victim> {
+        let dead_share = match self.config.when_full {
+            WhenFull::Refuse if urgent => CLEAN_DEAD_SHARE_OR_REFUSE,
+            _ => CLEAN_DEAD_SHARE,
+        };
+        let has_room = self.log.has_free_segment();
+        if has_room && let Some(walk) = self.log.walk_deadest(self.log.segment_bytes() / dead_share) {
+            return Some(Victim { walk, purpose: Purpose::Clean });
+        }
+        if self.config.when_full == WhenFull::Refuse {
+            return None;
+        }
+        self.ghost.fit(self.index.len());
+        let [small, main] = Queue::ALL.map(|queue| self.log.queue_bytes(queue));
+        let is_small_full = small * SMALL_SHARE > small + main;
+        let queues = if is_small_full { Queue::ALL } else { [Queue::Main, Queue::Small] };
+        queues.into_iter().find_map(|queue| {
+            let walk = self.log.walk_oldest(queue)?;
+            Some(Victim { walk, purpose: Purpose::Evict(queue) })
+        })
+    }
+
+    /// Decides about one item of the victim.
+    fn judge(&mut self, at: Address, purpose: Purpose, mercy: Mercy) {
+        let header = self.log.header(at);
+        if self.flushes.life_of(header, self.now) != Life::Live {
+            return self.reclaim(at);
+        }
+        let frequency = header.frequency();
+        let to = match purpose {
+            Purpose::Clean => Some((self.log.queue_of(at), frequency)),
+            _ if mercy == Mercy::None => None,
+            Purpose::Evict(Queue::Small) if frequency >= PROMOTE_READS => Some((Queue::Main, 0)),
+            Purpose::Evict(Queue::Main) if frequency > 0 => Some((Queue::Main, frequency - 1)),
+            Purpose::Evict(_) => None,
+        };
+        match to {
+            Some((queue, frequency)) if self.relocate(at, queue, frequency) => {}
+            // Where nothing may be evicted there is room: what lives in a segment fits into another, which is free.
+            _ => self.evict(at),
+        }
+    }
+
+    /// Moves an item to the end of a queue. Says whether there was room.
+    pub(super) fn relocate(&mut self, at: Address, queue: Queue, frequency: u16) -> bool {
+        debug_assert!(frequency <= FREQUENCY_MAX);
+        let header = self.log.header(at);
+        let (hash, bytes) = (header.hash(), header.record_bytes());
+        if !self.log.has_room(queue, bytes) && !self.log.open_segment(queue, self.now) {
+            return false;
+        }
+        let to = self.log.append_copy(queue, at);
+        self.log.header_mut(to).set_frequency(frequency);
+        self.index.relocate(hash, at, to);
+        self.log.end(at);
+        self.counters.items_moved += 1;
+        self.counters.bytes_moved += bytes as u64;
+        true
+    }
+
+    fn evict(&mut self, at: Address) {
+        let queue = self.log.queue_of(at);
+        let header = self.log.header(at);
+        let hash = header.hash();
+        self.counters.evictions += 1;
+        if !header.is(FETCHED) {
+            self.counters.evicted_unfetched += 1;
+        }
+        match queue {
+            Queue::Small => {
+                self.counters.evicted_small += 1;
+                self.ghost.insert(hash);
+            }
+            Queue::Main => self.counters.evicted_main += 1,
+        }
+        let since = self.log.opened_at(at);
+        self.counters.evicted_age = self.now.saturating_sub(since);
+        if let Some(evicted) = &mut self.evicted {
+            evicted.push(self.log.key(at).into());
+        }
+        self.unlink(at);
+    }
+}
