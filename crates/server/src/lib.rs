@@ -11,6 +11,7 @@ pub mod figures;
 pub mod hop;
 pub mod limits;
 pub mod message;
+pub mod meter;
 pub mod net;
 mod patience;
 pub mod process;

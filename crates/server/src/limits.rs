@@ -10,6 +10,9 @@ pub const READ_BYTES_PER_TURN: usize = 64 << 10;
 /// Bytes of one large value that are read in one turn, straight into its own mapping.
 pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
 
+/// Bytes of one large value that are charged and asked for at a time, before they are read.
+pub const RESERVE_BYTES: usize = 1 << 20;
+
 /// Input bytes after which a batch takes no further connection and is sent.
 pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
 
@@ -29,6 +32,22 @@ pub const BATCHES_PER_LOOP: usize = 2;
 /// An unfinished request up to this long is copied into the next batch and completed there; a longer one is
 /// completed in the connection's own buffer, so that a request that trickles in is not copied again and again.
 pub const TAIL_BYTES_COPIED: usize = 4 << 10;
+
+/// What a connection holds besides its buffers: itself, its slot, its socket's part of the poll.
+pub const CONNECTION_BYTES: usize = 1 << 10;
+
+/// Copies of answers from this length on lie in mappings of their own while they wait for a socket: an allocator may
+/// keep what was given back to it.
+pub const MAPPED_COPY_BYTES: usize = 64 << 10;
+
+/// What clients may hold at the least before the server is [crowded](crate::meter::Crowding).
+pub const CROWD_BYTES_MIN: usize = 4 << 20;
+/// [`READ_BYTES_PER_TURN`] where it is.
+pub const CROWDED_READ_BYTES_PER_TURN: usize = 4 << 10;
+/// [`BYTES_PER_RUN`] where it is, and the longest value that is answered then.
+pub const CROWDED_BYTES_PER_RUN: usize = 16 << 10;
+/// The same where it is packed.
+pub const PACKED_BYTES_PER_RUN: usize = 1 << 10;
 
 /// Slices in one `writev`.
 pub const SLICES_PER_WRITE: usize = 64;
@@ -87,5 +106,8 @@ pub const ITEM_BYTES_FLOOR: usize = 1 << 10;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::KEY_BYTES_MAX + 8 + 24);
 const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
+const _: () = assert!(CROWDED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);
+const _: () =
+    assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");
 const _: () = assert!(INPUT_BYTES_PER_BATCH + READ_BYTES_PER_TURN + ITEM_BYTES_FLOOR < u32::MAX as usize);
 const _: () = assert!(ITEM_BYTES_CEILING <= wire::FRAME_BODY_BYTES_MAX as usize);

@@ -8,7 +8,7 @@ use foldhash::quality::FixedState;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::KeyHash;
-use crate::storage::block::Meter;
+use crate::meter::Meter;
 
 /// Configuration, clock, and what is counted across threads.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Server {
     pub clock: Clock,
     /// What the event loops count.
     pub counters: ServerCounters,
-    /// Bytes of large values.
+    /// Bytes of large values and buffers.
     pub meter: Arc<Meter>,
     /// Bytes of large values that are being received.
     pub receiving: Arc<Receiving>,
@@ -32,10 +32,10 @@ impl Server {
     pub fn new(config: Config, clock: Clock, seed: u64) -> Self {
         Self {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
+            meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
             config,
             clock,
             counters: ServerCounters::default(),
-            meter: Arc::default(),
             hasher: FixedState::with_seed(seed),
         }
     }

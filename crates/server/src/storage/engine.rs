@@ -14,7 +14,8 @@ use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
 use crate::limits::{BYTES_PER_BATCH, BYTES_PER_RUN, LOOKUPS_AHEAD};
 use crate::message::{Arena, Batch, Command, Op, Reply, Span, Value};
-use crate::storage::block::{Blocks, Meter};
+use crate::meter::Meter;
+use crate::storage::block::Blocks;
 use crate::storage::detail::Detail;
 use crate::storage::eviction::Victim;
 use crate::storage::expiry::{Flushes, unix_time};
@@ -117,7 +118,7 @@ impl Engine {
         Ok(Self {
             log,
             index: Index::new(config.memory_bytes_max),
-            blocks: Blocks::default(),
+            blocks: Blocks::new(Arc::clone(&meter)),
             meter,
             flushes: Flushes::default(),
             sweep: Sweep::default(),
@@ -279,7 +280,7 @@ impl Engine {
             index_bytes: self.index.bytes(),
             index_capacity: self.index.capacity(),
             block_count: self.blocks.count(),
-            block_bytes: self.meter.bytes(),
+            block_bytes: self.meter.blocks(),
             segment_bytes: self.log.segment_bytes(),
             resident_segments: self.log.resident_segments(),
             used_segments: self.log.used_segments(),

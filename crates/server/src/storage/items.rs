@@ -7,7 +7,8 @@ use wire::Cas;
 
 use crate::clock::UnixSeconds;
 use crate::message::{Arena, KeyHash, Payload, Refusal, Reply};
-use crate::storage::block::{Block, Meter};
+use crate::meter::Meter;
+use crate::storage::block::Block;
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
@@ -109,7 +110,7 @@ impl Engine {
         let record = self.log.record(at);
         let value = match record.value {
             Stored::Inline(value) => answers.copy(value),
-            Stored::Block(number) => answers.share(self.blocks.get(number).clone()),
+            Stored::Block(number) => answers.share(self.blocks.share(number)),
         };
         Reply::Hit { flags: record.header.flags(), cas: self.told(record.header.cas()), value }
     }

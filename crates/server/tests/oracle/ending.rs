@@ -9,7 +9,7 @@ use memwire::clock::Clock;
 use memwire::config::Config;
 use memwire::hop::{Bell, Home};
 use memwire::message::Batch;
-use memwire::storage::block::Meter;
+use memwire::meter::Meter;
 use memwire::storage::{self, Engine};
 
 /// It is told to in the middle of its last look at its queue as well: a thread that had just found the queue empty

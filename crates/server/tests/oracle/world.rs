@@ -11,8 +11,9 @@ use memwire::figures::{Group, StorageFigures, StorageStats};
 use memwire::message::{
     Batch, Command, ConnId, KeyHash, Op, Payload, Refusal, Reply, Run, Span, Tag, Value as Place,
 };
+use memwire::meter::Meter;
 use memwire::storage::Engine;
-use memwire::storage::block::{Block, Meter};
+use memwire::storage::block::Block;
 use memwire::storage::engine::{Versions, WhenFull};
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
