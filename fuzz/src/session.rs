@@ -355,7 +355,7 @@ impl Connection {
                 let (op, reply) = (&self.batch.ops[at], &self.batch.replies[at]);
                 self.session.render(op, reply, &self.batch, &self.server, &mut output);
             }
-            self.answers.extend(output.behind(0).flatten());
+            self.answers.extend(output.behind(0).flat_map(|rest| rest.as_bytes().to_vec()));
             assert!(run.executed > 0, "a run by itself gets on");
             if run.executed < run.op_count {
                 let first_left = &self.batch.ops[run.executed_ops().end];

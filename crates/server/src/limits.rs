@@ -14,7 +14,7 @@ pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
 pub const RESERVE_BYTES: usize = 1 << 20;
 
 /// Input bytes after which a batch takes no further connection and is sent.
-pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
+pub const INPUT_BYTES_PER_BATCH: usize = 256 << 10;
 
 /// Bytes of answers and of values copied for it after which the storage thread leaves the rest of a connection's
 /// requests for a later batch.
@@ -25,6 +25,9 @@ pub const BYTES_PER_BATCH: usize = 2 << 20;
 
 /// A batch's buffer that has grown beyond this is given back before the batch is used again.
 pub const BATCH_BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// The same for the buffer in which an event loop words answers.
+pub const OUTPUT_BYTES_KEPT: usize = 512 << 10;
 
 /// Batches of one event loop on their way at the same time. This bounds the storage thread's queue, too.
 pub const BATCHES_PER_LOOP: usize = 2;

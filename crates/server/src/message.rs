@@ -9,10 +9,14 @@
 //! They differ in nothing by the protocol they came in; what a session needs to word the answer travels along as
 //! its [`Tag`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
 use crate::figures::{Group, StorageStats};
+use crate::limits::BATCH_BUFFER_BYTES_KEPT;
+use crate::meter::{Charge, Meter, Use};
 
 /// Operations on their way to the storage thread, or answers on their way back.
 #[derive(Debug, Default)]
@@ -29,6 +33,10 @@ pub struct Batch {
     pub values: Vec<u8>,
     /// Large values, by reference, of operations and answers both.
     pub large: Vec<Bytes>,
+    /// Values of answers that are lent from where they are stored, until the answers are sent once.
+    pub lent: Vec<Bytes>,
+    /// For its buffers.
+    charge: Charge,
 }
 
 /// The operations of one connection in one batch.
@@ -240,6 +248,8 @@ pub enum Value {
     Copied(Span),
     /// In [`Batch::large`], at this place.
     Large(u32),
+    /// In [`Batch::lent`], at this place. Where the socket does not take it at once, the rest is copied.
+    Lent(u32),
 }
 
 /// Bytes that are filled front to back by `read` and given away as a slice.
@@ -252,15 +262,31 @@ pub struct Arena {
 }
 
 impl Batch {
+    /// A batch whose buffers are charged on `meter`.
+    #[must_use]
+    pub fn charged_on(meter: &Arc<Meter>) -> Self {
+        Self { charge: Charge::new(meter, Use::Working), ..Self::default() }
+    }
+
     /// Empties it for the next use. Buffers stay, unless they have grown beyond what is worth keeping.
     pub fn recycle(&mut self) {
-        self.runs.clear();
-        self.ops.clear();
-        self.replies.clear();
-        self.large.clear();
         self.input.recycle();
-        self.values.clear();
-        self.values.shrink_to(crate::limits::BATCH_BUFFER_BYTES_KEPT);
+        empty(&mut self.runs);
+        empty(&mut self.ops);
+        empty(&mut self.replies);
+        empty(&mut self.values);
+        empty(&mut self.large);
+        empty(&mut self.lent);
+        let buffers = [
+            self.input.bytes.len(),
+            buffer_bytes(&self.runs),
+            buffer_bytes(&self.ops),
+            buffer_bytes(&self.replies),
+            buffer_bytes(&self.values),
+            buffer_bytes(&self.large),
+            buffer_bytes(&self.lent),
+        ];
+        self.charge.set(buffers.iter().sum());
     }
 
     /// Puts a large value into the batch and says where.
@@ -359,11 +385,20 @@ impl Arena {
 
     fn recycle(&mut self) {
         self.filled = 0;
-        if self.bytes.len() > crate::limits::BATCH_BUFFER_BYTES_KEPT {
-            self.bytes.truncate(crate::limits::BATCH_BUFFER_BYTES_KEPT);
+        if self.bytes.len() > BATCH_BUFFER_BYTES_KEPT {
+            self.bytes.truncate(BATCH_BUFFER_BYTES_KEPT);
             self.bytes.shrink_to_fit();
         }
     }
+}
+
+fn empty<T>(buffer: &mut Vec<T>) {
+    buffer.clear();
+    buffer.shrink_to(BATCH_BUFFER_BYTES_KEPT / size_of::<T>());
+}
+
+fn buffer_bytes<T>(buffer: &Vec<T>) -> usize {
+    buffer.capacity() * size_of::<T>()
 }
 
 const _: () = assert!(size_of::<Op>() <= 80 && size_of::<Reply>() <= 32, "an operation stays small");

@@ -4,6 +4,7 @@
 //! [`wire::shape`]. An opcode that is not served has its body skipped, to the byte. An answer keeps its place in the
 //! order even where the storage thread has no part in it.
 
+use bytes::Bytes;
 use wire::{
     Cas, Command as Request, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Header, Hit, KeyEcho, Loudness,
     Next as After, Opcode, Packet, Reject, RequestHeader, Response, Split, Status, shape,
@@ -323,24 +324,32 @@ fn hit(note: Note, op: &Op, flags: u32, cas: Option<Cas>, value: Value, batch: &
         KeyEcho::Without => &[],
     };
     let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
-    let head = |value_len| Hit::new(note.opcode, note.opaque, cas, flags, key_len, value_len);
+    let begin = |value_len, output: &mut Output| {
+        let head = Hit::new(note.opcode, note.opaque, cas, flags, key_len, value_len);
+        output.bytes().extend_from_slice(head.as_bytes());
+        output.bytes().extend_from_slice(key);
+    };
     match value {
         Value::Copied(span) => {
             let value = batch.values.get(span.range()).unwrap_or_default();
-            let bytes = output.bytes();
-            bytes.extend_from_slice(head(value.len()).as_bytes());
-            bytes.extend_from_slice(key);
-            bytes.extend_from_slice(value);
+            begin(value.len(), output);
+            output.bytes().extend_from_slice(value);
         }
         Value::Large(at) => {
-            let value =
-                usize::try_from(at).ok().and_then(|at| batch.large.get(at)).cloned().unwrap_or_default();
-            let bytes = output.bytes();
-            bytes.extend_from_slice(head(value.len()).as_bytes());
-            bytes.extend_from_slice(key);
+            let value = held(&batch.large, at);
+            begin(value.len(), output);
             output.push_shared(value);
         }
+        Value::Lent(at) => {
+            let value = held(&batch.lent, at);
+            begin(value.len(), output);
+            output.push_lent(value);
+        }
     }
+}
+
+fn held(values: &[Bytes], at: u32) -> Bytes {
+    usize::try_from(at).ok().and_then(|at| values.get(at)).cloned().unwrap_or_default()
 }
 
 /// A quiet read hides its miss; one that echoes the key answers it with the key in the text's place.

@@ -4,23 +4,70 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-/// Bytes, with large values between them that are held by reference.
+use crate::limits::OUTPUT_BYTES_KEPT;
+
+/// Bytes, with values between them that are held by reference.
 ///
 /// One is used again and again for all connections of an event loop, so that an answer costs no allocation.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
     /// Each before the byte at its place.
-    shared: Vec<(usize, Bytes)>,
-    shared_bytes: usize,
+    values: Vec<(usize, Held)>,
+    value_bytes: usize,
+}
+
+/// A value that is held by reference.
+#[derive(Debug)]
+enum Held {
+    /// For as long as it takes.
+    Shared(Bytes),
+    /// Until the socket was asked once: its segment is wanted back.
+    Lent(Bytes),
+}
+
+impl Held {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Shared(value) | Self::Lent(value) => value,
+        }
+    }
+}
+
+/// A part of what is left to be written.
+#[derive(Debug)]
+pub enum Rest<'a> {
+    /// To be copied before the output is cleared.
+    Copy(&'a [u8]),
+    /// May be kept.
+    Keep(Bytes),
+}
+
+impl Rest<'_> {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Copy(bytes) => bytes,
+            Self::Keep(bytes) => bytes,
+        }
+    }
 }
 
 impl Output {
-    /// Empties it.
+    /// Empties it, and lets go of what it holds. A buffer that has grown beyond what is worth keeping is given back.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.shared.clear();
-        self.shared_bytes = 0;
+        self.bytes.shrink_to(OUTPUT_BYTES_KEPT);
+        self.values.clear();
+        self.value_bytes = 0;
+    }
+
+    /// Bytes of its buffers.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        let values = self.values.capacity().saturating_mul(size_of::<(usize, Held)>());
+        self.bytes.capacity().saturating_add(values)
     }
 
     /// The bytes, to be appended to.
@@ -29,16 +76,25 @@ impl Output {
         &mut self.bytes
     }
 
-    /// Appends a large value by reference.
+    /// Appends a large value by reference, which may be held for as long as its reader takes.
     pub fn push_shared(&mut self, value: Bytes) {
-        self.shared_bytes = self.shared_bytes.saturating_add(value.len());
-        self.shared.push((self.bytes.len(), value));
+        self.push(Held::Shared(value));
+    }
+
+    /// Appends a value by reference that is held only until the output is cleared.
+    pub fn push_lent(&mut self, value: Bytes) {
+        self.push(Held::Lent(value));
+    }
+
+    fn push(&mut self, value: Held) {
+        self.value_bytes = self.value_bytes.saturating_add(value.bytes().len());
+        self.values.push((self.bytes.len(), value));
     }
 
     /// Bytes of all of it.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len().saturating_add(self.shared_bytes)
+        self.bytes.len().saturating_add(self.value_bytes)
     }
 
     /// Whether there is nothing in it.
@@ -50,14 +106,14 @@ impl Output {
     /// Its parts, in order, none of them empty.
     fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let mut from = 0;
-        let shared = self.shared.iter().flat_map(move |(at, value)| {
+        let values = self.values.iter().flat_map(move |(at, value)| {
             let before = self.bytes.get(from..*at).unwrap_or_default();
             from = *at;
-            [Part::Copied(before), Part::Shared(value)]
+            [Part::Copied(before), Part::Held(value)]
         });
-        let last = self.shared.last().map_or(0, |(at, _)| *at);
+        let last = self.values.last().map_or(0, |(at, _)| *at);
         let rest = self.bytes.get(last..).unwrap_or_default();
-        shared.chain([Part::Copied(rest)]).filter(|part| !part.as_bytes().is_empty())
+        values.chain([Part::Copied(rest)]).filter(|part| !part.as_bytes().is_empty())
     }
 
     /// Its first parts as slices, as many as `slices` takes; says how many.
@@ -69,8 +125,8 @@ impl Output {
             .count()
     }
 
-    /// Everything behind the first `written` bytes, with a life of its own: bytes are copied, large values stay shared.
-    pub fn behind(&self, written: usize) -> impl Iterator<Item = Bytes> {
+    /// Everything behind the first `written` bytes. Large values stay shared; the rest, and what is lent, must be copied.
+    pub fn behind(&self, written: usize) -> impl Iterator<Item = Rest<'_>> {
         let mut skip = written;
         self.parts().filter_map(move |part| {
             let skipped = skip.min(part.as_bytes().len());
@@ -78,8 +134,8 @@ impl Output {
             let rest = part.as_bytes().get(skipped..).unwrap_or_default();
             match part {
                 _ if rest.is_empty() => None,
-                Part::Copied(_) => Some(Bytes::copy_from_slice(rest)),
-                Part::Shared(value) => Some(value.slice(skipped..)),
+                Part::Held(Held::Shared(value)) => Some(Rest::Keep(value.slice(skipped..))),
+                Part::Copied(_) | Part::Held(Held::Lent(_)) => Some(Rest::Copy(rest)),
             }
         })
     }
@@ -88,20 +144,22 @@ impl Output {
 #[derive(Clone, Copy)]
 enum Part<'a> {
     Copied(&'a [u8]),
-    Shared(&'a Bytes),
+    Held(&'a Held),
 }
 
 impl<'a> Part<'a> {
     fn as_bytes(self) -> &'a [u8] {
         match self {
             Self::Copied(bytes) => bytes,
-            Self::Shared(value) => value,
+            Self::Held(value) => value.bytes(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn output() -> Output {
@@ -109,7 +167,7 @@ mod tests {
         output.push_shared(Bytes::from_static(b"AB"));
         output.bytes().extend_from_slice(b"cd");
         output.push_shared(Bytes::from_static(b"EF"));
-        output.push_shared(Bytes::from_static(b"GH"));
+        output.push_lent(Bytes::from_static(b"GH"));
         output.bytes().extend_from_slice(b"ij");
         output
     }
@@ -133,8 +191,49 @@ mod tests {
     fn what_is_behind_any_byte_is_kept() {
         let output = output();
         for written in 0..=10 {
-            let rest: Vec<u8> = output.behind(written).flat_map(|part| part.to_vec()).collect();
+            let rest: Vec<u8> = output.behind(written).flat_map(|rest| rest.as_bytes().to_vec()).collect();
             assert_eq!(rest, &b"ABcdEFGHij"[written..]);
         }
+    }
+
+    /// Bytes that say by their number of holders when they are let go.
+    fn watched() -> (Arc<()>, Bytes) {
+        struct Watched {
+            holders: Arc<()>,
+        }
+        impl AsRef<[u8]> for Watched {
+            fn as_ref(&self) -> &[u8] {
+                assert!(Arc::strong_count(&self.holders) > 0);
+                b"watched"
+            }
+        }
+        let holders = Arc::new(());
+        (Arc::clone(&holders), Bytes::from_owner(Watched { holders }))
+    }
+
+    #[test]
+    fn a_lent_value_is_let_go_with_the_output_and_a_shared_one_with_what_was_kept() {
+        let ((lent_holders, lent), (shared_holders, shared)) = (watched(), watched());
+        let mut output = Output::default();
+        output.push_lent(lent);
+        output.push_shared(shared);
+        let mut rest = output.behind(3);
+        assert!(matches!(rest.next(), Some(Rest::Copy(b"ched"))));
+        let kept = rest.find_map(|part| if let Rest::Keep(kept) = part { Some(kept) } else { None });
+        drop(rest);
+        output.clear();
+        assert_eq!((Arc::strong_count(&lent_holders), Arc::strong_count(&shared_holders)), (1, 2));
+        assert_eq!(kept.as_deref(), Some(&b"watched"[..]));
+        drop(kept);
+        assert_eq!(Arc::strong_count(&shared_holders), 1);
+    }
+
+    #[test]
+    fn a_buffer_that_has_grown_is_given_back() {
+        let mut output = Output::default();
+        output.bytes().resize(2 * OUTPUT_BYTES_KEPT, 0);
+        assert!(output.capacity_bytes() >= 2 * OUTPUT_BYTES_KEPT);
+        output.clear();
+        assert!(output.is_empty() && output.capacity_bytes() <= OUTPUT_BYTES_KEPT);
     }
 }

@@ -25,7 +25,7 @@ fn parsed(request: &[u8], server: &Server) -> Batch {
 fn render(batch: &Batch, reply: &Reply, server: &Server) -> Vec<u8> {
     let mut output = Output::default();
     Session::Binary.render(&batch.ops[0], reply, batch, server, &mut output);
-    output.behind(0).flatten().collect()
+    output.behind(0).flat_map(|rest| rest.as_bytes().to_vec()).collect()
 }
 
 /// The answer to a legal request of `opcode` where storage has answered `reply`.
@@ -56,6 +56,7 @@ fn a_hit_is_flags_then_the_key_where_it_is_echoed_then_the_value() {
         batch.values.extend_from_slice(b"..value..");
         let large = batch.push_large(Bytes::from_static(b"large value"));
         let hit = |cas, value| Reply::Hit { flags: 0xbeef, cas, value };
+        batch.lent = vec![Bytes::from_static(b"another's"), Bytes::from_static(b"lent value")];
         let copied = Value::Copied(Span::new(2, 5));
         assert_eq!(
             render(&batch, &hit(cas(), copied), &server),
@@ -65,6 +66,11 @@ fn a_hit_is_flags_then_the_key_where_it_is_echoed_then_the_value() {
         assert_eq!(
             render(&batch, &hit(None, Value::Large(large)), &server),
             response(opcode, 0, 0, &FLAGS, key, b"large value"),
+            "{opcode:#x}"
+        );
+        assert_eq!(
+            render(&batch, &hit(None, Value::Lent(1)), &server),
+            response(opcode, 0, 0, &FLAGS, key, b"lent value"),
             "{opcode:#x}"
         );
         assert_eq!(

@@ -276,6 +276,7 @@ impl Answer {
                 let value = match *value {
                     Place::Copied(span) => &batch.values[span.range()],
                     Place::Large(at) => &batch.large[at as usize],
+                    Place::Lent(at) => &batch.lent[at as usize],
                 };
                 // A copy: an answer that is looked at later must not keep the block alive.
                 Self::Hit {
