@@ -1,9 +1,8 @@
-//! The engine against a plain map, and the sessions against the rules: no sockets, no threads, no clock.
+//! The engine against a plain map (`memwire_simulator::oracle`), and the sessions against the rules: no sockets, no threads, no clock.
 //!
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`world`] | an engine, how it is asked, what it answers |
-//! | [`model`] | the plain map that knows the right answer |
 //! | [`stories`] | random sequences of batches |
 //! | [`properties`] | engine and map, told the same stories |
 //! | [`cases`] | single behaviours of the engine |
@@ -14,7 +13,6 @@
 
 mod cases;
 mod ending;
-mod model;
 mod packets;
 mod parsing;
 mod properties;

@@ -6,10 +6,10 @@ use memwire::message::Command;
 use memwire::storage::engine::WhenFull;
 use memwire::storage::log::record::record_bytes;
 use memwire::storage::log::{is_inline, segment_bytes};
+use memwire_simulator::oracle::{Losses, Oracle};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::model::{Losses, Oracle};
 use crate::stories::{Story, Subject, key, stories};
 use crate::world::{Answer, Ask, Hashes, World, tiny};
 

@@ -5,12 +5,12 @@
 
 use bytes::Bytes;
 use memwire::message::{Command, Older, Refusal};
+use memwire_simulator::oracle::Oracle;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
-use crate::model::Oracle;
 use crate::world::{Ask, Given, NOWHERE, Placement, START, Value};
 
 /// Batches, one after another.

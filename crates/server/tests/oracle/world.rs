@@ -1,24 +1,18 @@
 //! An engine without a server: what it is asked, and what it answers.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use memwire::config::Config;
 use memwire::figures::{Group, StorageFigures, StorageStats};
-use memwire::message::{
-    Batch, Command, ConnId, KeyHash, Op, Payload, Refusal, Reply, Run, Span, Tag, Value as Place,
-};
+use memwire::message::{Batch, Command, ConnId, KeyHash, Op, Payload, Reply, Run, Span, Tag};
 use memwire::meter::Meter;
 use memwire::storage::Engine;
 use memwire::storage::block::Block;
 use memwire::storage::engine::{Versions, WhenFull};
-use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
-
-/// The Unix time at which every story begins.
-pub(crate) const START: u32 = 1_700_000_000;
+pub(crate) use memwire_simulator::ask::{Answer, Ask, Given, NOWHERE, Placement, START, Value};
 
 /// An engine with a clock that the test turns.
 pub(crate) struct World {
@@ -36,48 +30,6 @@ pub(crate) enum Hashes {
     Spread,
     /// All alike.
     Colliding,
-}
-
-/// One operation, as a test asks for it.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub(crate) key: Bytes,
-    /// Where the value lies is said by `given`.
-    pub(crate) command: Command,
-    pub(crate) given: Option<Given>,
-}
-
-/// A value, and how it comes.
-#[derive(Debug, Clone)]
-pub(crate) struct Given {
-    pub(crate) value: Value,
-    pub(crate) placement: Placement,
-}
-
-/// Where the front end puts a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placement {
-    Input,
-    Block,
-}
-
-/// The bytes of a value, printed in short.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Value(pub(crate) Bytes);
-
-/// What an operation was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Done,
-    Hit { flags: u32, cas: u64, value: Value },
-    Touched { flags: u32, cas: u64 },
-    Stored { cas: u64 },
-    Counted { value: u64, cas: u64 },
-    NotFound,
-    Exists,
-    NotStored,
-    NonNumeric,
-    Refused(Refusal),
 }
 
 impl World {
@@ -207,109 +159,6 @@ impl Hashes {
             Self::Spread => KeyHash(hasher.finish() as u32),
             Self::Colliding => KeyHash(7),
         }
-    }
-}
-
-impl Ask {
-    /// Whether it can be put off. One that brings a block cannot, whatever its command.
-    pub(crate) fn can_wait(&self) -> bool {
-        let brings_block =
-            self.given.as_ref().is_some_and(|given| matches!(given.placement, Placement::Block));
-        self.command.can_wait() && !brings_block
-    }
-
-    pub(crate) fn new(key: impl AsRef<[u8]>, command: Command) -> Self {
-        Self { key: Bytes::copy_from_slice(key.as_ref()), command, given: None }
-    }
-
-    fn with(self, value: impl AsRef<[u8]>) -> Self {
-        let given =
-            Given { value: Value(Bytes::copy_from_slice(value.as_ref())), placement: Placement::Input };
-        Self { given: Some(given), ..self }
-    }
-
-    pub(crate) fn get(key: &str) -> Self {
-        Self::new(key, Command::Get)
-    }
-
-    pub(crate) fn set(key: &str, value: impl AsRef<[u8]>) -> Self {
-        Self::store(StoreMode::Set, key, value, None)
-    }
-
-    pub(crate) fn store(mode: StoreMode, key: &str, value: impl AsRef<[u8]>, cas: Option<u64>) -> Self {
-        let command = Command::Store {
-            mode,
-            flags: 0,
-            expiration: Expiration::Never,
-            cas: cas.and_then(Cas::from_wire),
-            value: NOWHERE,
-        };
-        Self::new(key, command).with(value)
-    }
-
-    pub(crate) fn concat(side: Concat, key: &str, value: impl AsRef<[u8]>) -> Self {
-        let command = Command::Concat { side, cas: None, value: NOWHERE };
-        Self::new(key, command).with(value)
-    }
-
-    pub(crate) fn delete(key: &str) -> Self {
-        Self::new(key, Command::Delete { cas: None })
-    }
-
-    pub(crate) fn count(key: &str, direction: Direction, delta: u64) -> Self {
-        let command = Command::Count { direction, delta, on_miss: OnMiss::Fail, cas: None };
-        Self::new(key, command)
-    }
-
-    pub(crate) fn flush(at: Expiration) -> Self {
-        Self::new("", Command::Flush { at })
-    }
-}
-
-/// Stands where a value has no place yet.
-pub(crate) const NOWHERE: Payload = Payload::Inline(Span { start: 0, len: 0 });
-
-impl Answer {
-    fn of(reply: &Reply, batch: &Batch) -> Self {
-        match reply {
-            Reply::Hit { flags, cas, value } => {
-                let value = match *value {
-                    Place::Copied(span) => &batch.values[span.range()],
-                    Place::Large(at) => &batch.large[at as usize],
-                    Place::Lent(at) => &batch.lent[at as usize],
-                };
-                // A copy: an answer that is looked at later must not keep the block alive.
-                Self::Hit {
-                    flags: *flags,
-                    cas: Cas::to_wire(*cas),
-                    value: Value(Bytes::copy_from_slice(value)),
-                }
-            }
-            Reply::Touched { flags, cas } => Self::Touched { flags: *flags, cas: Cas::to_wire(*cas) },
-            Reply::Stored { cas } => Self::Stored { cas: Cas::to_wire(*cas) },
-            Reply::Counted { value, cas } => Self::Counted { value: *value, cas: Cas::to_wire(*cas) },
-            Reply::Done | Reply::Stats(_) => Self::Done,
-            Reply::NotFound => Self::NotFound,
-            Reply::Exists => Self::Exists,
-            Reply::NotStored => Self::NotStored,
-            Reply::NonNumeric => Self::NonNumeric,
-            Reply::Refused(why) => Self::Refused(*why),
-        }
-    }
-
-    /// Bytes of the value in it.
-    pub(crate) fn value_len(&self) -> usize {
-        match self {
-            Self::Hit { value, .. } => value.0.len(),
-            _ => 0,
-        }
-    }
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(40)];
-        write!(f, "\"{}\" ({} bytes)", shown.escape_ascii(), self.0.len())
     }
 }
 

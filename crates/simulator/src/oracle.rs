@@ -6,24 +6,25 @@ use bytes::Bytes;
 use memwire::message::{Command, Older, Refusal};
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
-use crate::world::{Answer, Ask, Value};
+use crate::ask::{Answer, Ask, Value};
 
 /// What is stored.
 #[derive(Debug, Clone)]
-pub(crate) struct Oracle {
+pub struct Oracle {
     items: BTreeMap<Bytes, Item>,
     /// The one flush that is still to come.
     flush_at: Option<u32>,
     newest_cas: u64,
     item_bytes_max: usize,
     /// Items that were found missing without a reason.
-    pub(crate) lost: u64,
+    pub lost: u64,
 }
 
 /// An item.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
-    pub(crate) value: Bytes,
+pub struct Item {
+    /// Its bytes.
+    pub value: Bytes,
     flags: u32,
     /// 0 for never.
     ends: u32,
@@ -32,7 +33,7 @@ pub(crate) struct Item {
 
 /// What may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Losses {
+pub enum Losses {
     /// There is memory enough: nothing is.
     None,
     /// A write may be refused.
@@ -42,21 +43,26 @@ pub(crate) enum Losses {
 }
 
 impl Oracle {
-    pub(crate) fn new(item_bytes_max: usize) -> Self {
+    /// Nothing is stored. Longer values than `item_bytes_max` are not taken.
+    #[must_use]
+    pub fn new(item_bytes_max: usize) -> Self {
         Self { items: BTreeMap::new(), flush_at: None, newest_cas: 0, item_bytes_max, lost: 0 }
     }
 
-    pub(crate) fn items(&self) -> &BTreeMap<Bytes, Item> {
+    /// What is stored.
+    #[must_use]
+    pub fn items(&self) -> &BTreeMap<Bytes, Item> {
         &self.items
     }
 
     /// The version of an item that is there.
-    pub(crate) fn version(&self, key: &Bytes) -> Option<u64> {
+    #[must_use]
+    pub fn version(&self, key: &Bytes) -> Option<u64> {
         Some(self.items.get(key)?.cas)
     }
 
     /// The time is `now`: what has ended by then goes.
-    pub(crate) fn advance(&mut self, now: u32) {
+    pub fn advance(&mut self, now: u32) {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.items.clear();
             self.flush_at = None;
@@ -68,7 +74,7 @@ impl Oracle {
     ///
     /// # Panics
     /// Where the answer is neither the right one nor one that `losses` allow.
-    pub(crate) fn judge(&mut self, ask: &Ask, answer: &Answer, now: u32, losses: Losses) {
+    pub fn judge(&mut self, ask: &Ask, answer: &Answer, now: u32, losses: Losses) {
         let before = (self.items.get(&ask.key).cloned(), self.newest_cas);
         let right = self.apply(ask, now);
         if right == *answer {
@@ -113,7 +119,10 @@ impl Oracle {
     }
 
     /// Does what is asked, and says the right answer.
-    pub(crate) fn apply(&mut self, ask: &Ask, now: u32) -> Answer {
+    ///
+    /// # Panics
+    /// Where a store comes without a value.
+    pub fn apply(&mut self, ask: &Ask, now: u32) -> Answer {
         let value = ask.given.as_ref().map(|given| &given.value.0);
         let answer = self.apply_command(&ask.key, ask.command, value, now);
         if self.items.get(&ask.key).is_some_and(|item| item.has_ended(now)) {
