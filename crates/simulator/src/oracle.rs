@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use memwire::message::{Command, Older, Refusal};
+use memwire::storage::engine::Versions;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
 use crate::ask::{Answer, Ask, Value};
@@ -16,6 +17,7 @@ pub struct Oracle {
     flush_at: Option<u32>,
     newest_cas: u64,
     item_bytes_max: usize,
+    versions: Versions,
     /// Items that were found missing without a reason.
     pub lost: u64,
 }
@@ -46,7 +48,20 @@ impl Oracle {
     /// Nothing is stored. Longer values than `item_bytes_max` are not taken.
     #[must_use]
     pub fn new(item_bytes_max: usize) -> Self {
-        Self { items: BTreeMap::new(), flush_at: None, newest_cas: 0, item_bytes_max, lost: 0 }
+        Self {
+            items: BTreeMap::new(),
+            flush_at: None,
+            newest_cas: 0,
+            item_bytes_max,
+            versions: Versions::Told,
+            lost: 0,
+        }
+    }
+
+    /// The same for a server whose clients are told versions, or not.
+    #[must_use]
+    pub fn with_versions(self, versions: Versions) -> Self {
+        Self { versions, ..self }
     }
 
     /// What is stored.
@@ -75,33 +90,50 @@ impl Oracle {
     /// # Panics
     /// Where the answer is neither the right one nor one that `losses` allow.
     pub fn judge(&mut self, ask: &Ask, answer: &Answer, now: u32, losses: Losses) {
+        if let Err(why) = self.check(ask, answer, now, losses) {
+            panic!("{why}");
+        }
+    }
+
+    /// The same without a panic.
+    ///
+    /// # Errors
+    /// A sentence that tells the answer and the right one.
+    pub fn check(&mut self, ask: &Ask, answer: &Answer, now: u32, losses: Losses) -> Result<(), String> {
         let before = (self.items.get(&ask.key).cloned(), self.newest_cas);
         let right = self.apply(ask, now);
         if right == *answer {
-            return;
+            return Ok(());
         }
         self.newest_cas = before.1;
         let was_there = before.0.is_some();
         self.restore(&ask.key, before.0);
-        assert!(losses != Losses::None, "{ask:?} was answered {answer:?}, not {right:?}");
-        if is_refusal(answer) && writes(&right) {
-            return self.refuse(ask);
+        if losses == Losses::None {
+            return Err(format!("{ask:?} was answered {answer:?}, not {right:?}"));
         }
-        assert!(
-            losses == Losses::Evictions && was_there,
-            "{ask:?} was answered {answer:?}, not {right:?}, and nothing can be missing"
-        );
+        if is_refusal(answer) && writes(&right) {
+            self.refuse(ask);
+            return Ok(());
+        }
+        if losses != Losses::Evictions || !was_there {
+            return Err(format!(
+                "{ask:?} was answered {answer:?}, not {right:?}, and nothing can be missing"
+            ));
+        }
         self.restore(&ask.key, None);
         self.lost += 1;
         let right_if_evicted = self.apply(ask, now);
         if is_refusal(answer) && writes(&right_if_evicted) {
             self.newest_cas = before.1;
-            return self.restore(&ask.key, None);
+            self.restore(&ask.key, None);
+            return Ok(());
         }
-        assert!(
-            right_if_evicted == *answer,
+        if right_if_evicted == *answer {
+            return Ok(());
+        }
+        Err(format!(
             "{ask:?} was answered {answer:?}, not {right:?}, nor {right_if_evicted:?} if it was evicted"
-        );
+        ))
     }
 
     fn restore(&mut self, key: &Bytes, item: Option<Item>) {
@@ -124,11 +156,27 @@ impl Oracle {
     /// Where a store comes without a value.
     pub fn apply(&mut self, ask: &Ask, now: u32) -> Answer {
         let value = ask.given.as_ref().map(|given| &given.value.0);
-        let answer = self.apply_command(&ask.key, ask.command, value, now);
+        let answer = self.apply_command(&ask.key, self.heeded(ask.command), value, now);
+        let answer = if self.versions == Versions::Hidden { without_version(answer) } else { answer };
         if self.items.get(&ask.key).is_some_and(|item| item.has_ended(now)) {
             self.items.remove(&ask.key);
         }
         answer
+    }
+
+    /// Where no versions are told, those who write a value are not heeded when they name one, and nobody else names
+    /// the right one.
+    fn heeded(&self, mut command: Command) -> Command {
+        if self.versions == Versions::Hidden {
+            match &mut command {
+                Command::Store { cas, .. } | Command::Concat { cas, .. } => *cas = None,
+                Command::Delete { cas: Some(cas) } | Command::Count { cas: Some(cas), .. } => {
+                    *cas = NO_VERSION
+                }
+                _ => {}
+            }
+        }
+        command
     }
 
     fn apply_command(&mut self, key: &Bytes, command: Command, value: Option<&Bytes>, now: u32) -> Answer {
@@ -266,6 +314,23 @@ impl Item {
     fn has_ended(&self, now: u32) -> bool {
         self.ends != 0 && self.ends <= now
     }
+}
+
+/// The version of no item: no server gets so far.
+const NO_VERSION: Cas = match Cas::from_wire(u64::MAX) {
+    Some(cas) => cas,
+    None => unreachable!(),
+};
+
+fn without_version(mut answer: Answer) -> Answer {
+    match &mut answer {
+        Answer::Hit { cas, .. }
+        | Answer::Touched { cas, .. }
+        | Answer::Stored { cas }
+        | Answer::Counted { cas, .. } => *cas = 0,
+        _ => {}
+    }
+    answer
 }
 
 fn is_refusal(answer: &Answer) -> bool {
