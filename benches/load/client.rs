@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 
 use crate::histogram::Histogram;
-use crate::syntax::{Answer, Outcome, Syntax};
-use crate::workload::{Ask, KeyChoice, Random, Turn, Workload, key_text};
+use crate::items::key_text;
+use crate::random::Random;
+use crate::syntax::{Answer, Ask, Outcome, Syntax};
+use crate::workload::{KeyChoice, Turn, Workload};
 
 /// Requests are written ahead up to here, then the socket has to take some: large values would pile up otherwise.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;

@@ -16,9 +16,10 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::client::{Clock, Connection, Shared, Tally};
+use crate::random::Random;
 use crate::server;
 use crate::syntax::Syntax;
-use crate::workload::{KeyChoice, Random, Workload};
+use crate::workload::{KeyChoice, Workload};
 
 /// How a workload is run.
 #[derive(Debug, Clone)]

@@ -10,19 +10,28 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `workload` | which requests, keys and values; what the right answer is |
-//! | `syntax` | how a protocol writes a request and reads an answer |
 //! | `client` | one connection |
 //! | `drive` | the event loop over all connections, closed or open |
-//! | `histogram` | latencies |
-//! | `server` | starting and stopping servers, processor time |
 //! | `versus` | the table |
+//! | `support/items` | keys and the bytes of their values |
+//! | `support/random` | random numbers, Zipf's law |
+//! | `support/syntax` | how a protocol writes a request and reads an answer |
+//! | `support/histogram` | latencies |
+//! | `support/server` | starting and stopping servers, processor time |
 //!
 //! The exit status is 1 where an answer was wrong, 2 where something did not run.
 
 mod client;
 mod drive;
+#[path = "../support/histogram.rs"]
 mod histogram;
+#[path = "../support/items.rs"]
+mod items;
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/server.rs"]
 mod server;
+#[path = "../support/syntax.rs"]
 mod syntax;
 mod versus;
 mod workload;

@@ -4,8 +4,15 @@
 
 mod client;
 mod drive;
+#[path = "../support/histogram.rs"]
 mod histogram;
+#[path = "../support/items.rs"]
+mod items;
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/server.rs"]
 mod server;
+#[path = "../support/syntax.rs"]
 mod syntax;
 mod workload;
 
@@ -22,8 +29,9 @@ use wire::{
 
 use crate::drive::{Plan, Report};
 use crate::histogram::Histogram;
+use crate::items::KEY_BYTES;
 use crate::syntax::Binary;
-use crate::workload::{KEY_BYTES, Mix, Popularity, Values, Workload};
+use crate::workload::{Mix, Popularity, Values, Workload};
 
 /// What a server does wrong, once in a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,8 +261,8 @@ fn quantiles_are_ranks() {
 
 #[test]
 fn a_key_is_its_number_in_hexadecimal() {
-    assert_eq!(&workload::key_text(0x00c0_ffee), b"load:key00c0ffee");
-    assert_eq!(workload::key_text(1).len(), KEY_BYTES);
+    assert_eq!(&items::key_text(0x00c0_ffee), b"load:key00c0ffee");
+    assert_eq!(items::key_text(1).len(), KEY_BYTES);
 }
 
 #[test]
@@ -273,8 +281,8 @@ fn values_have_sizes_of_the_range_and_differ_by_key_and_generation() {
 fn zipf_draws_ranks_as_often_as_their_weight_says() {
     for exponent in [0.5, 0.99, 1.0, 1.3] {
         let (count, draws) = (1000, 200_000);
-        let zipf = workload::Zipf::new(count, exponent);
-        let mut random = workload::Random::new(1);
+        let zipf = random::Zipf::new(count, exponent);
+        let mut random = random::Random::new(1);
         let mut seen = vec![0_u32; count as usize];
         (0..draws).for_each(|_| seen[zipf.rank(&mut random) as usize] += 1);
         let weight = |rank: u32| f64::from(rank).powf(-exponent);

@@ -5,7 +5,18 @@ use wire::{
     Request, Response, ResponseHeader, Split, Status, StoreMode, split,
 };
 
-use crate::workload::Ask;
+/// A request, apart from its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Get,
+    /// A get whose miss is not answered, and whose hit holds the key.
+    QuietGet,
+    Set {
+        generation: u32,
+    },
+    /// What is answered when everything before it is.
+    Fence,
+}
 
 /// A protocol.
 pub(crate) trait Syntax: Copy + Send + Sync {
