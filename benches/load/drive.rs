@@ -7,17 +7,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::client::{Clock, Connection, Shared, Tally};
 use crate::random::Random;
 use crate::server;
+use crate::signals;
 use crate::syntax::Syntax;
 use crate::workload::{KeyChoice, Workload};
 
@@ -79,9 +77,6 @@ impl Report {
     }
 }
 
-/// Set by a signal: runs end with an error, and whoever started a server stops it.
-static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
-
 /// An event loop wakes this often at least, to look at its clock.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -90,22 +85,6 @@ const STALL_NS: u64 = 10_000_000_000;
 
 /// Answers are read into a buffer of this size, which fits the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// Lets SIGINT and SIGTERM end a run.
-///
-/// # Errors
-/// Where the system refuses.
-pub(crate) fn end_at_signals() -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED))?;
-    }
-    Ok(())
-}
-
-/// Whether there was a signal.
-pub(crate) fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
 
 /// Runs `workload` as `plan` says.
 ///
@@ -375,7 +354,7 @@ impl<'a, S: Syntax> Loop<'a, S> {
 
     /// Begins and ends the measured time; its report is given once, at its end.
     fn advance(&mut self, now: u64) -> Result<Option<Report>, String> {
-        if is_interrupted() {
+        if signals::came() {
             return Err("interrupted".to_owned());
         }
         if now.saturating_sub(self.last_answer) > STALL_NS && self.waiting() > 0 {

@@ -30,7 +30,10 @@ mod items;
 #[path = "../support/random.rs"]
 mod random;
 #[path = "../support/server.rs"]
+#[expect(dead_code, reason = "no redis here")]
 mod server;
+#[path = "../support/signals.rs"]
+mod signals;
 #[path = "../support/syntax.rs"]
 mod syntax;
 mod versus;
@@ -192,7 +195,7 @@ fn main() -> ExitCode {
 
 /// How many answers were wrong.
 fn run(args: &Args) -> Result<u64, String> {
-    drive::end_at_signals().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    signals::note().map_err(|error| format!("cannot wait for signals: {error}"))?;
     if let Some(cpu) = args.pin {
         server::pin_to(cpu)?;
     }

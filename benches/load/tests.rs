@@ -12,6 +12,8 @@ mod items;
 mod random;
 #[path = "../support/server.rs"]
 mod server;
+#[path = "../support/signals.rs"]
+mod signals;
 #[path = "../support/syntax.rs"]
 mod syntax;
 mod workload;

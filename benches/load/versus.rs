@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::drive::{self, Plan, Report};
 use crate::server::{MEMWIRE, Program, Server};
+use crate::signals;
 use crate::syntax::Binary;
 use crate::workload::{Mix, Popularity, Values, Workload};
 
@@ -91,7 +92,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, String> {
     table.print_heading();
     for row in rows {
         let cells = run_row(row, settings, &programs, &mut findings);
-        if drive::is_interrupted() {
+        if signals::came() {
             return Err("interrupted".to_owned());
         }
         table.print(row, &cells);
@@ -101,9 +102,12 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, String> {
 
 /// memwire first, then the memcacheds; without those that do not start.
 fn startable(settings: &Settings, findings: &mut Findings) -> Result<Vec<Program>, String> {
-    let mut programs = vec![Program::memwire(settings.memwire_options.clone())];
+    let all_have = ["-m", "1024", "-I", "2m"];
+    let mut memwire = Program::memwire().with(&all_have);
+    memwire.options.extend(settings.memwire_options.iter().cloned());
+    let mut programs = vec![memwire];
     match (Program::memcached(1), Program::memcached(4)) {
-        (Some(one), Some(four)) => programs.extend([one, four]),
+        (Some(one), Some(four)) => programs.extend([one.with(&all_have), four.with(&all_have)]),
         _ => println!("memcached is not installed: no comparison, memwire runs alone.\n"),
     }
     programs.retain(|program| match Server::start(program) {
@@ -165,7 +169,7 @@ fn run_row(row: &Row, settings: &Settings, programs: &[Program], findings: &mut 
             order.reverse();
         }
         for at in order {
-            if drive::is_interrupted() {
+            if signals::came() {
                 return cells;
             }
             let Some(server) = &servers[at] else { continue };

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -27,34 +27,97 @@ pub(crate) struct Program {
     /// In reports.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    /// Besides those that all servers get.
+    /// Besides those that all servers of its kind get.
     pub(crate) options: Vec<String>,
+    pub(crate) kind: Kind,
+}
+
+/// How a server is told where to listen, and what it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// memcached, or what takes its options.
+    Memcached,
+    Redis,
 }
 
 impl Program {
     /// The `memwire` of this build.
-    pub(crate) fn memwire(options: Vec<String>) -> Self {
-        Self { name: "memwire".to_owned(), path: PathBuf::from(env!("CARGO_BIN_EXE_memwire")), options }
+    pub(crate) fn memwire() -> Self {
+        Self {
+            name: MEMWIRE.to_owned(),
+            path: PathBuf::from(env!("CARGO_BIN_EXE_memwire")),
+            options: Vec::new(),
+            kind: Kind::Memcached,
+        }
     }
 
     /// The memcached of this machine, `None` where there is none.
     pub(crate) fn memcached(threads: u32) -> Option<Self> {
-        let path = env::var_os("PATH")?;
-        let path =
-            env::split_paths(&path).map(|folder| folder.join("memcached")).find(|path| path.is_file())?;
-        Some(Self {
-            name: format!("memcached -t {threads}"),
-            path,
-            options: vec!["-t".to_owned(), threads.to_string()],
-        })
+        let name = format!("memcached -t {threads}");
+        let program =
+            Self { name, path: installed("memcached")?, options: Vec::new(), kind: Kind::Memcached };
+        Some(program.with(&["-t", &threads.to_string()]))
+    }
+
+    /// The redis of this machine, which keeps nothing on disk; `None` where there is none.
+    pub(crate) fn redis() -> Option<Self> {
+        let name = "redis".to_owned();
+        Some(Self { name, path: installed("redis-server")?, options: Vec::new(), kind: Kind::Redis })
+    }
+
+    /// The same with more options.
+    pub(crate) fn with(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
+        self
+    }
+
+    /// The same with its memory limit.
+    pub(crate) fn with_memory(self, mib: u64) -> Self {
+        match self.kind {
+            Kind::Memcached => self.with(&["-m", &mib.to_string()]),
+            Kind::Redis => self.with(&["--maxmemory", &format!("{mib}mb")]),
+        }
     }
 
     /// What it says of itself.
     pub(crate) fn version(&self) -> Option<String> {
-        let output = Command::new(&self.path).arg("-V").output().ok()?;
+        let option = match self.kind {
+            Kind::Memcached => "-V",
+            Kind::Redis => "--version",
+        };
+        let output = Command::new(&self.path).arg(option).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         text.lines().next().map(str::to_owned)
     }
+
+    /// The command without the program's own options, and the port where the system does not choose it.
+    fn command(&self, folder: &Path) -> io::Result<(Command, Option<u16>)> {
+        let mut command = Command::new(&self.path);
+        match self.kind {
+            Kind::Memcached => {
+                command.args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-c", "1024"]);
+                if geteuid().is_root() {
+                    command.args(["-u", "root"]);
+                }
+                command.env("MEMCACHED_PORT_FILENAME", folder.join("port"));
+                Ok((command, None))
+            }
+            Kind::Redis => {
+                // It does not choose a port. One that was free a moment ago is free, or redis ends and says so.
+                let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+                command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+                command.args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"]).arg(folder);
+                command.arg("--logfile").arg(folder.join("log"));
+                Ok((command, Some(port)))
+            }
+        }
+    }
+}
+
+/// Where the system finds this program.
+fn installed(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// A server that runs until it is dropped.
@@ -75,26 +138,21 @@ impl Server {
         let failed = |what: String| format!("{} does not start: {what}", program.name);
         let folder =
             tempfile::tempdir().map_err(|error| failed(format!("no folder for its port: {error}")))?;
-        let port_file = folder.path().join("port");
         let log = File::create(folder.path().join("log"))
             .map_err(|error| failed(format!("no file for its log: {error}")))?;
-        let mut command = Command::new(&program.path);
-        command
-            .args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-m", "1024", "-c", "1024", "-I", "2m"])
-            .args(&program.options)
-            .env("MEMCACHED_PORT_FILENAME", &port_file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        if geteuid().is_root() {
-            command.args(["-u", "root"]);
-        }
+        let (mut command, chosen) =
+            program.command(folder.path()).map_err(|error| failed(format!("no port for it: {error}")))?;
+        command.args(&program.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|error| failed(error.to_string()))?;
         // From here on the child is stopped on every way out.
         let mut server = Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), folder };
         let begin = Instant::now();
         while begin.elapsed() < START_TIMEOUT {
-            if let Some(port) = port_in(&port_file) {
+            let port = match chosen {
+                None => port_in(&server.folder.path().join("port")),
+                Some(port) => server.is_ready().then_some(port),
+            };
+            if let Some(port) = port {
                 server.address.set_port(port);
                 return Ok(server);
             }
@@ -112,6 +170,12 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether redis has said that it listens. Its port would not tell: it could be somebody else's.
+    fn is_ready(&self) -> bool {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        log.contains("Ready to accept connections")
     }
 
     /// Why it ended: its own last line, or the status.
