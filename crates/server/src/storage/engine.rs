@@ -151,7 +151,8 @@ impl Engine {
             self.relocate_oldest();
         }
         let mut looked_up = 0;
-        let mut answers = Answers { values: &mut batch.values, large: &mut batch.large, bytes: 0 };
+        let mut answers =
+            Answers { values: &mut batch.values, large: &mut batch.large, lent: &mut batch.lent, bytes: 0 };
         self.copied_bytes = 0;
         for run in &mut batch.runs {
             let spent_before = answers.bytes + self.copied_bytes;
@@ -300,7 +301,8 @@ impl Engine {
 pub(super) struct Answers<'a> {
     pub(super) values: &'a mut Vec<u8>,
     pub(super) large: &'a mut Vec<Bytes>,
-    /// Bytes of both.
+    pub(super) lent: &'a mut Vec<Bytes>,
+    /// Bytes of all of them.
     pub(super) bytes: usize,
 }
 
@@ -310,6 +312,12 @@ impl Answers<'_> {
         self.values.extend_from_slice(value);
         self.bytes += value.len();
         Value::Copied(span)
+    }
+
+    pub(super) fn lend(&mut self, value: Bytes) -> Value {
+        self.bytes += value.len();
+        self.lent.push(value);
+        Value::Lent((self.lent.len() - 1) as u32)
     }
 
     pub(super) fn share(&mut self, value: Bytes) -> Value {

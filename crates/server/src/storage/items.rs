@@ -105,11 +105,14 @@ impl Engine {
         }
     }
 
-    /// The answer that holds the item's value: a small one copied, a large one by reference.
+    /// The answer that holds the item's value: a small one copied, a longer one lent, a large one shared.
     pub(super) fn hit(&mut self, at: Address, answers: &mut Answers<'_>) -> Reply {
         let record = self.log.record(at);
         let value = match record.value {
-            Stored::Inline(value) => answers.copy(value),
+            Stored::Inline(value) => match self.log.lend_value(at) {
+                Some(loan) => answers.lend(loan),
+                None => answers.copy(value),
+            },
             Stored::Block(number) => answers.share(self.blocks.share(number)),
         };
         Reply::Hit { flags: record.header.flags(), cas: self.told(record.header.cas()), value }
