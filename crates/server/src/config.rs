@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use crate::args::{Args, Refused, Unused};
-use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR};
+use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, UNFINISHED_BYTES_MIN};
 use crate::storage::EngineConfig;
 use crate::storage::engine::{Stress, Versions, WhenFull};
 
@@ -21,7 +21,7 @@ pub struct Config {
     pub backlog: i32,
     /// I/O threads.
     pub threads: usize,
-    /// Memory for segments, index and large values.
+    /// Memory for segments, index, large values and buffers.
     pub memory_bytes_max: usize,
     /// The longest value.
     pub item_bytes_max: usize,
@@ -188,6 +188,12 @@ impl Config {
     #[must_use]
     pub fn receiving_bytes_max(&self) -> usize {
         (self.memory_bytes_max / 4).max(self.item_bytes_max)
+    }
+
+    /// The same for requests whose values are not large, as far as they are not whole.
+    #[must_use]
+    pub fn unfinished_bytes_max(&self) -> usize {
+        (self.memory_bytes_max / 8).max(UNFINISHED_BYTES_MIN)
     }
 
     pub(crate) fn evictions(&self) -> bool {

@@ -52,6 +52,9 @@ pub const CROWDED_BYTES_PER_RUN: usize = 16 << 10;
 /// The same where it is packed.
 pub const PACKED_BYTES_PER_RUN: usize = 1 << 10;
 
+/// Unfinished requests longer than [`TAIL_BYTES_COPIED`] may have so many bytes together, at the least.
+pub const UNFINISHED_BYTES_MIN: usize = 1 << 20;
+
 /// Slices in one `writev`.
 pub const SLICES_PER_WRITE: usize = 64;
 
@@ -61,11 +64,11 @@ pub const EVENTS_PER_POLL: usize = 1024;
 /// Connections accepted before the listener looks at its signals again.
 pub const ACCEPTS_PER_TURN: usize = 256;
 
-/// A large value for which there is no room among those being received waits unread, and tries again after this.
+/// A request for which there is no room among those being received waits unread, and tries again after this.
 pub const RECEIVE_RETRY_MS: u64 = 10;
 /// How many of those that wait try again at a time.
 pub const RECEIVE_RETRIES: usize = 8;
-/// A large value of which nothing arrives for so long, or twice as long at most, is given up, with its connection:
+/// A long request of which nothing arrives for so long, or twice as long at most, is given up, with its connection:
 /// others wait for its room.
 pub const RECEIVE_STALL_MS: u64 = 10_000;
 
@@ -110,6 +113,7 @@ pub const ITEM_BYTES_FLOOR: usize = 1 << 10;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::KEY_BYTES_MAX + 8 + 24);
 const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
+const _: () = assert!(UNFINISHED_BYTES_MIN >= 2 * SEGMENT_BYTES_MAX / RECORDS_PER_SEGMENT_MIN);
 const _: () = assert!(CROWDED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () =
     assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");

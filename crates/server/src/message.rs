@@ -142,6 +142,11 @@ pub enum Command {
         /// What becomes of an older value under the key.
         older: Older,
     },
+    /// Room for so many bytes of a large value that is on its way. They are charged already.
+    Reserve {
+        /// How many.
+        bytes: usize,
+    },
     /// The end of an item.
     Delete {
         /// The version it ends.
@@ -302,7 +307,11 @@ impl Command {
     #[must_use]
     pub fn can_wait(&self) -> bool {
         match self {
-            Self::Get | Self::GetAndTouch { .. } | Self::Stats(_) | Self::Count { .. } => true,
+            Self::Get
+            | Self::GetAndTouch { .. }
+            | Self::Stats(_)
+            | Self::Count { .. }
+            | Self::Reserve { .. } => true,
             Self::Concat { value, .. } => matches!(value, Payload::Inline(_)),
             _ => false,
         }

@@ -21,8 +21,10 @@ pub struct Server {
     pub counters: ServerCounters,
     /// Bytes of large values and buffers.
     pub meter: Arc<Meter>,
-    /// Bytes of large values that are being received.
+    /// Large values that are being received.
     pub receiving: Arc<Receiving>,
+    /// Long requests that are being received and come with no large value.
+    pub unfinished: Arc<Receiving>,
     hasher: FixedState,
 }
 
@@ -32,6 +34,7 @@ impl Server {
     pub fn new(config: Config, clock: Clock, seed: u64) -> Self {
         Self {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
+            unfinished: Arc::new(Receiving::new(config.unfinished_bytes_max())),
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
             config,
             clock,
@@ -91,15 +94,15 @@ impl ServerCounters {
     }
 }
 
-/// Bounds the bytes of large values that are being received at the same time, so that clients which begin large
-/// values and never end them cannot push everything else out.
+/// Bounds the bytes of requests that are being received at the same time, so that clients which begin long ones and never
+/// end them cannot push everything else out.
 #[derive(Debug)]
 pub struct Receiving {
     bytes: AtomicUsize,
     limit: usize,
 }
 
-/// A value's place among those that are being received. It is given back on drop.
+/// A request's place among those that are being received. It is given back on drop.
 #[derive(Debug)]
 pub struct Place {
     receiving: Arc<Receiving>,
@@ -113,7 +116,13 @@ impl Receiving {
         Self { bytes: AtomicUsize::new(0), limit }
     }
 
-    /// A place for a value of `bytes`, `None` where there is no room.
+    /// Bytes for which places are taken.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A place for `bytes`, `None` where there is no room.
     #[must_use]
     pub fn enter(self: &Arc<Self>, bytes: usize) -> Option<Place> {
         let place = Place { receiving: Arc::clone(self), bytes };

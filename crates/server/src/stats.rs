@@ -11,6 +11,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
 use crate::figures::{Group, StorageFigures, StorageStats};
+use crate::meter::Use;
 use crate::server::Server;
 use crate::storage::log::record::RECORD_ALIGN;
 
@@ -72,6 +73,13 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("hash_is_expanding", 0),
         line("bytes", figures.item_bytes),
         line("curr_items", figures.item_count),
+        line("large_bytes", server.meter.blocks()),
+        line("buffer_bytes", server.meter.buffers()),
+        line("receiving_bytes", server.receiving.bytes() + server.unfinished.bytes()),
+        line("waiting_bytes", server.meter.gauge(Use::Waiting)),
+        line("pinned_bytes", server.meter.gauge(Use::Pinned)),
+        line("orphaned_bytes", server.meter.gauge(Use::Orphaned)),
+        line("crowding", server.meter.crowding() as u8),
     ]);
     lines
 }

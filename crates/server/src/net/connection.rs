@@ -5,9 +5,14 @@
 //! not read from.
 
 use std::io;
+use std::sync::Arc;
 
-use crate::limits::{LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, TAIL_BYTES_COPIED};
-use crate::message::{Batch, ConnId, Run, Span};
+use crate::limits::{
+    CONNECTION_BYTES, LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RESERVE_BYTES,
+    TAIL_BYTES_COPIED,
+};
+use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
+use crate::meter::{Charge, Meter, Use};
 use crate::net::outbox::Outbox;
 use crate::net::socket::Transport;
 use crate::server::{Place, Server};
@@ -32,8 +37,15 @@ pub struct Connection<S> {
     in_flight: bool,
     /// Whether it stands in its event loop's queue.
     queued: bool,
-    /// Whether its loop looks after the progress of its large value.
+    /// Whether its loop looks after the progress of its long request.
     watched: bool,
+    /// Whether bytes of that have arrived, or room for them was made, since its loop looked last.
+    has_progressed: bool,
+    /// For itself.
+    _charge: Charge,
+    /// For `input` while it has a place, and for what waits otherwise.
+    arriving: Charge,
+    waiting: Charge,
 }
 
 /// What the next bytes are.
@@ -41,11 +53,15 @@ pub struct Connection<S> {
 enum Inbound {
     /// The rest of a request: so many bytes are missing, as far as can be said.
     Request { missing: usize },
+    /// The rest of a request that is too long to be copied again and again: it is completed in `input`.
+    Long { missing: usize, place: Place },
     /// Requests that stand in `input` already.
     Unparsed,
     /// The rest of a large value.
     Large(Box<Large>),
-    /// A large value, for which there is no room among those that are being received. It waits in `input`.
+    /// A large value that was refused while it was being received: its head, and what is missing of it.
+    Refused { head: Vec<u8>, missing: usize },
+    /// A request for which there is no room among those that are being received. Its beginning waits in `input`.
     NoRoom,
     /// Bytes that nobody wants.
     Skip { bytes: usize },
@@ -57,9 +73,18 @@ struct Large {
     /// Header, extras and key of its request.
     head: Vec<u8>,
     block: Block,
+    step: Step,
     _place: Place,
-    /// Whether bytes of it have arrived since its loop looked last.
-    has_progressed: bool,
+}
+
+/// What may become of the next bytes of a large value. They are charged before the storage thread is asked for room, and
+/// read when there is some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// There is room for what is reserved in the block.
+    Granted,
+    /// There may be none.
+    Charged,
 }
 
 /// How far a connection has come.
@@ -93,7 +118,7 @@ pub enum Wish {
     Wait,
     /// A turn.
     Turn,
-    /// A turn, when there may be room for its large value.
+    /// A turn, when there may be room for its request.
     Room,
     /// To be removed after a while, if it does not ask for it before.
     Linger,
@@ -102,9 +127,9 @@ pub enum Wish {
 }
 
 impl<S: Transport> Connection<S> {
-    /// A connection that was just accepted.
+    /// A connection that was just accepted, and is charged on `meter`.
     #[must_use]
-    pub fn new(socket: S) -> Self {
+    pub fn new(socket: S, meter: &Arc<Meter>) -> Self {
         Self {
             socket,
             session: Session::default(),
@@ -117,6 +142,10 @@ impl<S: Transport> Connection<S> {
             in_flight: false,
             queued: false,
             watched: false,
+            has_progressed: false,
+            _charge: Charge::of(CONNECTION_BYTES, meter, Use::Working),
+            arriving: Charge::new(meter, Use::Arriving),
+            waiting: Charge::new(meter, Use::Waiting),
         }
     }
 
@@ -136,28 +165,30 @@ impl<S: Transport> Connection<S> {
         self.half_closed = true;
     }
 
-    /// It tries again to receive its large value.
+    /// It tries again to receive its request.
     pub fn retry(&mut self) {
         if matches!(self.inbound, Inbound::NoRoom) {
             self.inbound = Inbound::Unparsed;
         }
     }
 
-    /// Whether it has begun to receive a large value, and its loop does not look after it yet; from here on it does.
+    /// Whether it has begun to receive a long request, and its loop does not look after it yet; from here on it does.
     pub fn begins_to_be_watched(&mut self) -> bool {
-        matches!(self.inbound, Inbound::Large(_)) && !std::mem::replace(&mut self.watched, true)
+        self.is_receiving() && !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Closes it if it is receiving a large value of which nothing has arrived since its loop looked last, or has begun
+    /// Closes it if it is receiving a long request of which nothing has arrived since its loop looked last, or has begun
     /// to look.
     pub fn close_if_stalled(&mut self) {
         self.watched = false;
-        if let Inbound::Large(large) = &mut self.inbound
-            && !std::mem::take(&mut large.has_progressed)
-        {
-            log::debug!("a large value has stalled: {} bytes are missing", large.block.missing());
+        if !std::mem::take(&mut self.has_progressed) && self.is_receiving() {
+            log::debug!("a long request has stalled");
             self.phase = Phase::Closed;
         }
+    }
+
+    fn is_receiving(&self) -> bool {
+        matches!(self.inbound, Inbound::Large(_) | Inbound::Long { .. })
     }
 
     /// Marks it as standing in one of its loop's queues. Says whether it stood there before.
@@ -174,7 +205,7 @@ impl<S: Transport> Connection<S> {
     #[must_use]
     pub fn wants_turn(&self) -> bool {
         let has_input = match self.inbound {
-            Inbound::Unparsed => true,
+            Inbound::Unparsed | Inbound::Refused { .. } => true,
             Inbound::NoRoom => false,
             _ => self.readable,
         };
@@ -223,6 +254,7 @@ impl<S: Transport> Connection<S> {
             self.in_flight = true;
         }
         traffic.yields += u64::from(self.readable && op_count > 0);
+        self.recharge();
     }
 
     /// Takes the answers of its run, and writes them.
@@ -237,18 +269,26 @@ impl<S: Transport> Connection<S> {
         self.in_flight = false;
         output.clear();
         for at in run.executed_ops() {
-            self.session.render(&batch.ops[at], &batch.replies[at], batch, server, output);
+            let (op, reply) = (&batch.ops[at], &batch.replies[at]);
+            match op.command {
+                Command::Reserve { .. } => self.take_reservation(reply),
+                _ => self.session.render(op, reply, batch, server, output),
+            }
         }
         if run.executed < run.op_count {
             let first_left = &batch.ops[run.executed_ops().end];
-            self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()]);
+            // Room that was not asked for is asked for again. What it is for is no request any more.
+            if !matches!(first_left.command, Command::Reserve { .. }) {
+                self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()]);
+            }
         }
         if !output.is_empty() {
             let sent = self.outbox.send(output, &mut self.socket, &mut traffic.written);
             self.close_if_lost(&sent);
         }
-        // Large values that were sent are not held until the next answer comes.
+        // Values that were sent are not held until the next answer comes.
         output.clear();
+        self.recharge();
     }
 
     /// Writes what is waiting.
@@ -256,6 +296,7 @@ impl<S: Transport> Connection<S> {
         if !self.outbox.is_empty() {
             let sent = self.outbox.flush(&mut self.socket, &mut traffic.written);
             self.close_if_lost(&sent);
+            self.recharge();
         }
     }
 
@@ -277,6 +318,14 @@ impl<S: Transport> Connection<S> {
         }
     }
 
+    /// To be called after every change of what it holds.
+    fn recharge(&mut self) {
+        let input = self.input.capacity();
+        let has_place = matches!(self.inbound, Inbound::Long { .. });
+        self.arriving.set(if has_place { input } else { 0 });
+        self.waiting.set(if has_place { 0 } else { input } + self.outbox.copied_bytes());
+    }
+
     fn close_if_lost(&mut self, sent: &io::Result<()>) {
         if let Err(error) = sent {
             log::debug!("connection lost: {error}");
@@ -294,7 +343,12 @@ impl<S: Transport> Connection<S> {
                 Ok(())
             }
             Inbound::Request { missing } => self.read_requests(missing, batch, server, traffic),
+            Inbound::Long { missing, place } => self.read_long(missing, place, batch, server, traffic),
             Inbound::Large(large) => self.read_large(large, batch, server, traffic),
+            Inbound::Refused { head, missing } => {
+                self.refuse_large(&head, missing, batch, server);
+                Ok(())
+            }
             Inbound::Skip { bytes } => self.skip(bytes, batch, traffic),
         }
     }
@@ -307,30 +361,42 @@ impl<S: Transport> Connection<S> {
         traffic: &mut Traffic,
     ) -> io::Result<()> {
         let start = batch.input.len();
-        if self.input.len() > TAIL_BYTES_COPIED {
-            let filled = self.input.len();
-            self.input.resize(filled + missing.min(READ_BYTES_PER_TURN), 0);
-            let mut input = std::mem::take(&mut self.input);
-            let read = self.receive(&mut input[filled..], traffic);
-            input.truncate(filled + *read.as_ref().unwrap_or(&0));
-            self.input = input;
-            let missing = missing - read?;
-            if missing > 0 {
-                self.inbound = Inbound::Request { missing };
-                return Ok(());
-            }
-            batch.input.extend(&self.input);
-        } else {
-            let tail = self.input.len();
-            let room = batch.input.room(tail + READ_BYTES_PER_TURN);
-            room[..tail].copy_from_slice(&self.input);
-            let read = self.receive(&mut room[tail..], traffic)?;
-            if read == 0 {
-                self.inbound = Inbound::Request { missing };
-                return Ok(());
-            }
-            batch.input.commit(tail + read);
+        let tail = self.input.len();
+        let room = batch.input.room(tail + server.meter.crowding().read_bytes_per_turn());
+        room[..tail].copy_from_slice(&self.input);
+        let read = self.receive(&mut room[tail..], traffic)?;
+        if read == 0 {
+            self.inbound = Inbound::Request { missing };
+            return Ok(());
         }
+        batch.input.commit(tail + read);
+        self.forget_input();
+        self.parse(start, batch, server);
+        Ok(())
+    }
+
+    fn read_long(
+        &mut self,
+        missing: usize,
+        place: Place,
+        batch: &mut Batch,
+        server: &Server,
+        traffic: &mut Traffic,
+    ) -> io::Result<()> {
+        let filled = self.input.len();
+        self.input.resize(filled + missing.min(READ_BYTES_PER_TURN), 0);
+        let mut input = std::mem::take(&mut self.input);
+        let read = self.receive(&mut input[filled..], traffic);
+        input.truncate(filled + *read.as_ref().unwrap_or(&0));
+        self.input = input;
+        let read = read?;
+        self.has_progressed |= read > 0;
+        if read < missing {
+            self.inbound = Inbound::Long { missing: missing - read, place };
+            return Ok(());
+        }
+        let start = batch.input.len();
+        batch.input.extend(&self.input);
         self.forget_input();
         self.parse(start, batch, server);
         Ok(())
@@ -342,10 +408,7 @@ impl<S: Transport> Connection<S> {
         let Parsed { consumed, next } = self.session.parse(batch, input, server);
         let rest = start + consumed..input.end();
         match next {
-            Next::Read { missing } => {
-                self.input.extend_from_slice(&batch.input.filled()[rest]);
-                self.inbound = Inbound::Request { missing };
-            }
+            Next::Read { missing } => self.keep_beginning(&batch.input.filled()[rest], missing, server),
             Next::Skip { bytes } => self.inbound = Inbound::Skip { bytes },
             Next::Close => self.phase = Phase::Closing,
             Next::ReadLarge { head_bytes, value_bytes } => {
@@ -355,7 +418,23 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    /// Begins to receive a large value, the first bytes of which may stand behind its head, up to `end`.
+    /// Keeps the beginning of a request.
+    fn keep_beginning(&mut self, beginning: &[u8], missing: usize, server: &Server) {
+        let bytes = beginning.len() + missing;
+        self.inbound = if beginning.len() <= TAIL_BYTES_COPIED {
+            Inbound::Request { missing }
+        } else if let Some(place) = server.unfinished.enter(bytes) {
+            self.input.reserve_exact(bytes);
+            self.has_progressed = true;
+            Inbound::Long { missing, place }
+        } else {
+            Inbound::NoRoom
+        };
+        self.input.extend_from_slice(beginning);
+    }
+
+    /// Begins to receive a large value, the first bytes of which may stand behind its head, up to `end`. They are few
+    /// enough to be taken at once; there must be room for everything else before it is read.
     fn begin_large(
         &mut self,
         head: Span,
@@ -370,20 +449,61 @@ impl<S: Transport> Connection<S> {
             self.inbound = Inbound::NoRoom;
             return;
         };
-        let Ok(mut block) = Block::new(value_bytes, &server.meter) else {
+        let Ok(mut block) = Block::unreserved(value_bytes, &server.meter) else {
             self.session.refuse_large(batch, head, server);
             return self.keep_behind_value(head.end() + there, end, value_bytes - there, batch);
         };
-        block.extend(&batch.input.filled()[head.end()..head.end() + there]);
-        if block.missing() > 0 {
+        if there < value_bytes {
+            let step = reserve(&mut block, server);
+            block.extend(&batch.input.filled()[head.end()..head.end() + there]);
+            let starts_at = head.start;
             let head = batch.input.filled()[head.range()].to_vec();
-            self.inbound =
-                Inbound::Large(Box::new(Large { head, block, _place: place, has_progressed: true }));
-            return;
+            let large = Box::new(Large { head, block, step, _place: place });
+            self.has_progressed = true;
+            return self.receive_large(large, starts_at, batch);
         }
+        block.reserve(value_bytes);
+        block.extend(&batch.input.filled()[head.end()..head.end() + there]);
         let large = batch.push_large(block.freeze());
         self.session.finish_large(batch, head, large, server);
         self.keep_behind_value(head.end() + there, end, 0, batch);
+    }
+
+    /// Goes on with a large value: with reading it, or with asking for room first.
+    fn receive_large(&mut self, large: Box<Large>, starts_at: u32, batch: &mut Batch) {
+        if large.step == Step::Charged {
+            batch.ops.push(Op {
+                command: Command::Reserve { bytes: large.block.reserve_left() },
+                key: Span::default(),
+                hash: KeyHash(0),
+                starts_at,
+                tag: Tag(0),
+            });
+        }
+        self.inbound = Inbound::Large(large);
+    }
+
+    /// The storage thread has made room for what is being received, or cannot.
+    fn take_reservation(&mut self, reply: &Reply) {
+        match std::mem::replace(&mut self.inbound, Inbound::Request { missing: 1 }) {
+            Inbound::Large(large) if matches!(reply, Reply::Refused(_)) => {
+                self.inbound = Inbound::Refused { missing: large.block.missing(), head: large.head };
+            }
+            Inbound::Large(mut large) => {
+                large.step = Step::Granted;
+                self.has_progressed = true;
+                self.inbound = Inbound::Large(large);
+            }
+            other => self.inbound = other,
+        }
+    }
+
+    /// Has a large value answered that is refused, and the rest of it skipped.
+    fn refuse_large(&mut self, head: &[u8], missing: usize, batch: &mut Batch, server: &Server) {
+        let at = Span::new(batch.input.len(), head.len());
+        batch.input.extend(head);
+        self.session.refuse_large(batch, at, server);
+        self.keep_behind_value(at.end(), at.end(), missing, batch);
     }
 
     /// Behind a value either some of it is still to be skipped, or requests may follow.
@@ -403,9 +523,16 @@ impl<S: Transport> Connection<S> {
         server: &Server,
         traffic: &mut Traffic,
     ) -> io::Result<()> {
+        if large.block.reserve_left() == 0 {
+            large.step = reserve(&mut large.block, server);
+        }
+        if large.step == Step::Charged {
+            self.receive_large(large, Span::new(batch.input.len(), 0).start, batch);
+            return Ok(());
+        }
         let read = self.receive(large.block.room(LARGE_READ_BYTES_PER_TURN), traffic)?;
         large.block.commit(read);
-        large.has_progressed |= read > 0;
+        self.has_progressed |= read > 0;
         if large.block.missing() > 0 {
             self.inbound = Inbound::Large(large);
             return Ok(());
@@ -474,4 +601,10 @@ impl<S: Transport> Connection<S> {
     fn forget_input(&mut self) {
         self.input = Vec::new();
     }
+}
+
+/// Charges the next step of a large value. Where there is plenty of room, nobody needs to be asked for it.
+fn reserve(block: &mut Block, server: &Server) -> Step {
+    let bytes = block.reserve(RESERVE_BYTES);
+    if server.meter.take_room(bytes) { Step::Granted } else { Step::Charged }
 }

@@ -23,6 +23,7 @@ use crate::limits::{
     RECEIVE_RETRY_MS, RECEIVE_STALL_MS,
 };
 use crate::message::{Batch, ConnId};
+use crate::meter::{Charge, Use};
 use crate::net::connection::{Connection, Traffic, Wish};
 use crate::net::slots::Slots;
 use crate::net::socket::Socket;
@@ -97,7 +98,6 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         answers,
         home,
         storage,
-        server,
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
@@ -105,11 +105,13 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         retry_at: None,
         receiving: Vec::new(),
         look_at: None,
-        spare: (0..BATCHES_PER_LOOP).map(|_| Box::default()).collect(),
+        spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
         output: Output::default(),
+        output_charge: Charge::new(&server.meter, Use::Working),
         traffic: Traffic::default(),
         patience: Patience::default(),
         drain_until: None,
+        server,
     };
     let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
     Ok(Handle { orders, bell, join })
@@ -128,16 +130,17 @@ struct EventLoop {
     ready: VecDeque<ConnId>,
     /// Connections that say goodbye, by the time they have for it.
     lingering: VecDeque<(Instant, ConnId)>,
-    /// Connections whose large value waits for room, and when they try again.
+    /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
-    /// Connections that are receiving a large value, and when they are looked at for progress.
+    /// Connections that are receiving a long request, and when they are looked at for progress.
     receiving: Vec<ConnId>,
     look_at: Option<Instant>,
     /// Batches that are not on their way.
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
     output: Output,
+    output_charge: Charge,
     traffic: Traffic,
     patience: Patience,
     drain_until: Option<Instant>,
@@ -157,7 +160,7 @@ impl EventLoop {
             self.take_answers();
             self.read_ready();
             self.end_lingering();
-            self.retry_large();
+            self.retry_receiving();
             self.end_stalled();
             self.count_traffic();
         }
@@ -231,7 +234,7 @@ impl EventLoop {
     }
 
     fn serve(&mut self, socket: Socket) {
-        let id = self.connections.insert(Connection::new(socket));
+        let id = self.connections.insert(Connection::new(socket, &self.server.meter));
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -271,6 +274,7 @@ impl EventLoop {
             }
             batch.recycle();
             self.spare.push(batch);
+            self.output_charge.set(self.output.capacity_bytes());
         }
     }
 
@@ -348,8 +352,8 @@ impl EventLoop {
         }
     }
 
-    /// Lets some of the connections whose large value found no room try again, the first ones first.
-    fn retry_large(&mut self) {
+    /// Lets some of the connections whose request found no room try again, the first ones first.
+    fn retry_receiving(&mut self) {
         if self.retry_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
@@ -364,7 +368,7 @@ impl EventLoop {
         self.retry_at = again.then(|| Instant::now() + Duration::from_millis(RECEIVE_RETRY_MS));
     }
 
-    /// Closes the connections whose large value has stalled.
+    /// Closes the connections whose request has stalled.
     fn end_stalled(&mut self) {
         if self.look_at.is_none_or(|at| Instant::now() < at) {
             return;

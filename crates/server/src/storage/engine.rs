@@ -174,6 +174,7 @@ impl Engine {
             batch.replies.resize_with(run.ops().end, || Reply::Done);
         }
         self.sweep_with_batch();
+        self.publish_room();
     }
 
     /// Does a bounded amount of work that nobody waits for. Says whether there is more.
@@ -181,7 +182,9 @@ impl Engine {
         self.now = now;
         self.advance_flushes();
         self.settle();
-        self.sweep_when_idle()
+        let has_more = self.sweep_when_idle();
+        self.publish_room();
+        has_more
     }
 
     /// From here on, remembers the keys that are evicted, for [`take_evicted`](Self::take_evicted).
@@ -237,6 +240,7 @@ impl Engine {
                 self.concat(item, side, cas, NewValue::of(value, input, answers))
             }
             Command::Unstorable { why, older } => self.unstorable(item, why, older),
+            Command::Reserve { bytes } => self.reserve(bytes),
             Command::Delete { cas } => self.delete(item, cas),
             Command::Count { direction, delta, on_miss, cas } => {
                 self.count(item, direction, delta, on_miss, cas)

@@ -14,7 +14,7 @@
 //! So that a write seldom waits for 3, each write that finds few segments free goes on emptying the next one, by as much
 //! as it has written itself and a little more.
 
-use crate::message::Refusal;
+use crate::message::{Refusal, Reply};
 use crate::storage::engine::{Engine, WhenFull};
 use crate::storage::eviction::Mercy;
 use crate::storage::log::Queue;
@@ -64,6 +64,27 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// Makes room for `bytes` that are charged already, and about to arrive.
+    pub(super) fn reserve(&mut self, bytes: usize) -> Reply {
+        self.copied_bytes += bytes;
+        let mut effort = Effort::default();
+        while self.bytes_left().is_none() {
+            if !self.cool()
+                && !self.empty_for(&mut effort)
+                && !self.log.take_back()
+                && !self.sweep_everything()
+            {
+                return Reply::Refused(Refusal::OutOfMemory);
+            }
+        }
+        Reply::Done
+    }
+
+    /// Lets the front ends know what they may take without asking.
+    pub(super) fn publish_room(&self) {
+        self.meter.publish_room(self.bytes_left().unwrap_or(0));
     }
 
     /// Makes room for a record of `bytes` in a queue.

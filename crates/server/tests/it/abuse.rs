@@ -411,5 +411,11 @@ fn memory_keeps_its_limit_whatever_is_stored() {
         hits_count += 1;
         assert!(answer.value == pattern[start..start + len], "key {key} has a wrong value");
     }
-    assert_eq!(hits_count, number(&stats, "curr_items"));
+    // Buffers count, too, and come and go with the requests: a few items may have been evicted for them meanwhile.
+    let (before, after) = (number(&stats, "curr_items"), client.stat("curr_items"));
+    assert!(
+        (after..=before).contains(&hits_count),
+        "{hits_count} hits, {before} items before and {after} after"
+    );
+    assert!(after >= before * 9 / 10, "{before} items before and {after} after");
 }
