@@ -116,6 +116,8 @@ counters! {
     store_too_large,
     /// Values refused for want of memory.
     store_no_memory,
+    /// Answers refused because clients held too much.
+    get_no_memory,
     /// Items stored since the start.
     total_items,
     /// Items that expired or were flushed before anyone read them.

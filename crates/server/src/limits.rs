@@ -47,7 +47,9 @@ pub const MAPPED_COPY_BYTES: usize = 64 << 10;
 pub const CROWD_BYTES_MIN: usize = 4 << 20;
 /// [`READ_BYTES_PER_TURN`] where it is.
 pub const CROWDED_READ_BYTES_PER_TURN: usize = 4 << 10;
-/// [`BYTES_PER_RUN`] where it is, and the longest value that is answered then.
+/// The same where it is packed.
+pub const PACKED_READ_BYTES_PER_TURN: usize = 512;
+/// [`BYTES_PER_RUN`] where it is crowded, and the longest value that is answered then.
 pub const CROWDED_BYTES_PER_RUN: usize = 16 << 10;
 /// The same where it is packed.
 pub const PACKED_BYTES_PER_RUN: usize = 1 << 10;
@@ -114,7 +116,7 @@ pub const ITEM_BYTES_FLOOR: usize = 1 << 10;
 const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::KEY_BYTES_MAX + 8 + 24);
 const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () = assert!(UNFINISHED_BYTES_MIN >= 2 * SEGMENT_BYTES_MAX / RECORDS_PER_SEGMENT_MIN);
-const _: () = assert!(CROWDED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);
+const _: () = assert!(PACKED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () =
     assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");
 const _: () = assert!(INPUT_BYTES_PER_BATCH + READ_BYTES_PER_TURN + ITEM_BYTES_FLOOR < u32::MAX as usize);

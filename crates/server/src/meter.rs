@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::{
     BYTES_PER_RUN, CROWD_BYTES_MIN, CROWDED_BYTES_PER_RUN, CROWDED_READ_BYTES_PER_TURN, PACKED_BYTES_PER_RUN,
-    READ_BYTES_PER_TURN,
+    PACKED_READ_BYTES_PER_TURN, READ_BYTES_PER_TURN,
 };
 
 /// What bytes are for.
@@ -142,7 +142,8 @@ impl Crowding {
     pub fn read_bytes_per_turn(self) -> usize {
         match self {
             Self::Ample => READ_BYTES_PER_TURN,
-            Self::Crowded | Self::Packed => CROWDED_READ_BYTES_PER_TURN,
+            Self::Crowded => CROWDED_READ_BYTES_PER_TURN,
+            Self::Packed => PACKED_READ_BYTES_PER_TURN,
         }
     }
 

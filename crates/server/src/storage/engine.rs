@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
-use crate::limits::{BYTES_PER_BATCH, BYTES_PER_RUN, LOOKUPS_AHEAD};
-use crate::message::{Arena, Batch, Command, Op, Reply, Span, Value};
+use crate::limits::{BYTES_PER_BATCH, CROWDED_BYTES_PER_RUN, LOOKUPS_AHEAD};
+use crate::message::{Arena, Batch, Command, Op, Refusal, Reply, Span, Value};
 use crate::meter::Meter;
 use crate::storage::block::Blocks;
 use crate::storage::detail::Detail;
@@ -151,8 +151,14 @@ impl Engine {
             self.relocate_oldest();
         }
         let mut looked_up = 0;
-        let mut answers =
-            Answers { values: &mut batch.values, large: &mut batch.large, lent: &mut batch.lent, bytes: 0 };
+        let crowding = self.meter.crowding();
+        let mut answers = Answers {
+            values: &mut batch.values,
+            large: &mut batch.large,
+            lent: &mut batch.lent,
+            bytes: 0,
+            value_bytes_max: crowding.value_bytes_max(),
+        };
         self.copied_bytes = 0;
         for run in &mut batch.runs {
             let spent_before = answers.bytes + self.copied_bytes;
@@ -163,7 +169,7 @@ impl Engine {
                     self.look_ahead(&batch.ops[at..looked_up]);
                 }
                 let spent = answers.bytes + self.copied_bytes;
-                let full = spent - spent_before >= BYTES_PER_RUN || spent >= BYTES_PER_BATCH;
+                let full = spent - spent_before >= crowding.bytes_per_run() || spent >= BYTES_PER_BATCH;
                 if full && op.command.can_wait() {
                     break;
                 }
@@ -273,8 +279,17 @@ impl Engine {
             }
             Group::Settings => StorageStats::Settings { detail_enabled: self.detail_enabled },
         };
+        if figures.told_bytes() > answers.value_bytes_max.max(CROWDED_BYTES_PER_RUN) {
+            return self.unanswerable();
+        }
         answers.bytes += figures.told_bytes();
         Reply::Stats(Box::new(figures))
+    }
+
+    /// The answer instead of one that is too long while clients hold too much.
+    pub(super) fn unanswerable(&mut self) -> Reply {
+        self.counters.get_no_memory += 1;
+        Reply::Refused(Refusal::OutOfMemory)
     }
 
     fn figures(&self) -> StorageFigures {
@@ -308,6 +323,8 @@ pub(super) struct Answers<'a> {
     pub(super) lent: &'a mut Vec<Bytes>,
     /// Bytes of all of them.
     pub(super) bytes: usize,
+    /// The longest that clients may be answered now, unless an answer under way holds it already.
+    pub(super) value_bytes_max: usize,
 }
 
 impl Answers<'_> {

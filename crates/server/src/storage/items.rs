@@ -108,6 +108,10 @@ impl Engine {
     /// The answer that holds the item's value: a small one copied, a longer one lent, a large one shared.
     pub(super) fn hit(&mut self, at: Address, answers: &mut Answers<'_>) -> Reply {
         let record = self.log.record(at);
+        let is_pinned = matches!(record.value, Stored::Block(number) if self.blocks.is_pinned(number));
+        if record.header.value_len() > answers.value_bytes_max && !is_pinned {
+            return self.unanswerable();
+        }
         let value = match record.value {
             Stored::Inline(value) => match self.log.lend_value(at) {
                 Some(loan) => answers.lend(loan),

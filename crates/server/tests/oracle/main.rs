@@ -12,6 +12,7 @@
 //! | [`rendering`] | answers into bytes |
 
 mod cases;
+mod crowding;
 mod ending;
 mod packets;
 mod parsing;

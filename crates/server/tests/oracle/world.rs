@@ -34,7 +34,7 @@ pub(crate) enum Hashes {
 
 impl World {
     pub(crate) fn new(config: Config, hashes: Hashes) -> Self {
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max));
         Self {
             engine: Engine::new(config.engine(), Arc::clone(&meter)).unwrap(),
             meter,
@@ -51,6 +51,16 @@ impl World {
 
     /// Executes one batch. Answers come for as many operations of each run as were executed.
     pub(crate) fn execute(&mut self, runs: &[Vec<Ask>]) -> Vec<Vec<Answer>> {
+        let batch = self.executed(runs);
+        batch
+            .runs
+            .iter()
+            .map(|run| run.executed_ops().map(|at| Answer::of(&batch.replies[at], &batch)).collect())
+            .collect()
+    }
+
+    /// The same, with everything that the answers hold.
+    pub(crate) fn executed(&mut self, runs: &[Vec<Ask>]) -> Batch {
         let mut batch = Batch::default();
         for (slot, asks) in runs.iter().enumerate() {
             self.push_run(&mut batch, slot as u32, asks);
@@ -58,10 +68,6 @@ impl World {
         self.engine.execute(&mut batch, self.now);
         assert_eq!(batch.replies.len(), batch.ops.len(), "answers stand at the places of their operations");
         batch
-            .runs
-            .iter()
-            .map(|run| run.executed_ops().map(|at| Answer::of(&batch.replies[at], &batch)).collect())
-            .collect()
     }
 
     /// Executes operations one by one, each in a batch of its own.
