@@ -72,7 +72,7 @@ impl Oracle {
 
     /// The version of an item that is there.
     #[must_use]
-    pub fn version(&self, key: &Bytes) -> Option<u64> {
+    pub fn version(&self, key: &[u8]) -> Option<u64> {
         Some(self.items.get(key)?.cas)
     }
 
@@ -171,7 +171,7 @@ impl Oracle {
             match &mut command {
                 Command::Store { cas, .. } | Command::Concat { cas, .. } => *cas = None,
                 Command::Delete { cas: Some(cas) } | Command::Count { cas: Some(cas), .. } => {
-                    *cas = NO_VERSION
+                    *cas = NO_VERSION;
                 }
                 _ => {}
             }

@@ -1,0 +1,282 @@
+//! An event loop without a poll, a thread or a clock: what [`memwire::net::event_loop`] does with its connections, by
+//! the same calls in the same order, when somebody says so.
+
+use std::collections::VecDeque;
+
+use memwire::limits::{BATCHES_PER_LOOP, INPUT_BYTES_PER_BATCH, RECEIVE_RETRIES};
+use memwire::message::{Batch, ConnId};
+use memwire::net::connection::{Connection, Traffic, Wish};
+use memwire::net::slots::Slots;
+use memwire::server::Server;
+use memwire::session::Output;
+
+use crate::Fault;
+use crate::link::Socket;
+
+/// An event loop.
+#[derive(Debug)]
+pub struct EventLoop {
+    connections: Slots<Connection<Socket>>,
+    ready: VecDeque<ConnId>,
+    lingering: VecDeque<ConnId>,
+    no_room: VecDeque<ConnId>,
+    receiving: Vec<ConnId>,
+    #[expect(clippy::vec_box, reason = "a batch travels in its box")]
+    spare: Vec<Box<Batch>>,
+    answers: VecDeque<Box<Batch>>,
+    output: Output,
+    traffic: Traffic,
+    fault: Option<Fault>,
+    /// Answers that found nobody.
+    pub late_answers: u64,
+    /// Requests that went back to their connection.
+    pub put_back: u64,
+    /// Turns in which some large value found no room.
+    pub without_room: u64,
+}
+
+/// Which of its timers run out in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Timers {
+    /// Connections that say goodbye have had the time for it.
+    pub linger: bool,
+    /// Large values without room try again.
+    pub retry: bool,
+}
+
+/// Whether the poll reports what there is to report about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// It does.
+    Now,
+    /// In a later turn.
+    Later,
+    /// It forgets about it.
+    Never,
+}
+
+impl EventLoop {
+    /// A loop without connections.
+    #[must_use]
+    pub fn new(fault: Option<Fault>) -> Self {
+        Self {
+            connections: Slots::default(),
+            ready: VecDeque::new(),
+            lingering: VecDeque::new(),
+            no_room: VecDeque::new(),
+            receiving: Vec::new(),
+            spare: (0..BATCHES_PER_LOOP).map(|_| Box::default()).collect(),
+            answers: VecDeque::new(),
+            output: Output::default(),
+            traffic: Traffic::default(),
+            fault,
+            late_answers: 0,
+            put_back: 0,
+            without_room: 0,
+        }
+    }
+
+    /// Serves a connection.
+    pub fn serve(&mut self, socket: Socket) -> ConnId {
+        self.connections.insert(Connection::new(socket))
+    }
+
+    /// A batch comes home.
+    pub fn answer(&mut self, batch: Box<Batch>) {
+        self.answers.push_back(batch);
+    }
+
+    /// How many connections it has.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Bytes that it has read and written.
+    #[must_use]
+    pub fn traffic_bytes(&self) -> u64 {
+        self.traffic.read + self.traffic.written
+    }
+
+    /// Bytes of large values in batches that have come home.
+    #[must_use]
+    pub fn large_bytes(&self) -> usize {
+        self.answers.iter().map(|batch| large_bytes(batch)).sum()
+    }
+
+    /// One turn. `hears` is asked for each connection about which there is something to report. Gives the batch that
+    /// goes to the storage thread, if any.
+    pub fn turn(
+        &mut self,
+        server: &Server,
+        timers: Timers,
+        mut hears: impl FnMut() -> Hearing,
+    ) -> Option<Box<Batch>> {
+        self.take_events(&mut hears);
+        self.take_answers(server);
+        let batch = self.read_ready(server);
+        if timers.linger {
+            for id in std::mem::take(&mut self.lingering) {
+                self.connections.remove(id);
+            }
+        }
+        if timers.retry {
+            self.retry_large();
+        }
+        batch
+    }
+
+    /// Whether it has nothing to do, and waits for nobody but its clients.
+    pub fn is_at_rest(&mut self) -> bool {
+        let ids = self.connections.ids();
+        self.spare.len() == BATCHES_PER_LOOP
+            && self.ready.is_empty()
+            && !ids.into_iter().any(|id| {
+                self.connections.get_mut(id).is_some_and(|connection| connection.socket().event().is_some())
+            })
+    }
+
+    /// Looks after the progress of large values, as it does every few seconds, and gives the connections that it has
+    /// closed for want of any.
+    pub fn end_stalled(&mut self) -> Vec<ConnId> {
+        let mut closed = Vec::new();
+        for id in std::mem::take(&mut self.receiving) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.close_if_stalled();
+            if connection.begins_to_be_watched() {
+                self.receiving.push(id);
+            }
+            self.grant(id);
+            if self.connections.get_mut(id).is_none() {
+                closed.push(id);
+            }
+        }
+        closed
+    }
+
+    fn take_events(&mut self, hears: &mut impl FnMut() -> Hearing) {
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.socket().event().is_none() {
+                continue;
+            }
+            let hearing = hears();
+            if hearing == Hearing::Later {
+                continue;
+            }
+            let Some(event) = connection.socket().take_event() else { continue };
+            if hearing == Hearing::Never {
+                continue;
+            }
+            if event.readable {
+                connection.set_readable();
+            }
+            if event.read_closed {
+                connection.set_half_closed();
+            }
+            if event.writable {
+                connection.flush(&mut self.traffic);
+            }
+            self.grant(id);
+        }
+    }
+
+    fn take_answers(&mut self, server: &Server) {
+        while let Some(mut batch) = self.answers.pop_front() {
+            for run in &batch.runs {
+                let conn = self.addressee(run.conn);
+                let Some(connection) = self.connections.get_mut(conn) else {
+                    self.late_answers += 1;
+                    continue;
+                };
+                self.put_back += u64::from(run.op_count - run.executed);
+                connection.take_answers(run, &batch, server, &mut self.output, &mut self.traffic);
+            }
+            for came_to_nothing in [true, false] {
+                for run in batch.runs.iter().filter(|run| (run.executed == 0) == came_to_nothing) {
+                    self.grant(run.conn);
+                }
+            }
+            batch.recycle();
+            self.spare.push(batch);
+        }
+    }
+
+    /// Who gets the answers to a connection's run.
+    fn addressee(&self, conn: ConnId) -> ConnId {
+        if self.fault == Some(Fault::NextOccupant) {
+            let occupants = self.connections.ids();
+            return occupants.into_iter().find(|id| id.slot == conn.slot).unwrap_or(conn);
+        }
+        conn
+    }
+
+    fn read_ready(&mut self, server: &Server) -> Option<Box<Batch>> {
+        if self.ready.is_empty() {
+            return None;
+        }
+        let mut batch = self.spare.pop()?;
+        for _ in 0..self.ready.len() {
+            if batch.input.len() >= INPUT_BYTES_PER_BATCH {
+                break;
+            }
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.dequeue();
+            if connection.wants_turn() {
+                connection.take_turn(id, &mut batch, server, &mut self.traffic);
+                if connection.begins_to_be_watched() {
+                    self.receiving.push(id);
+                }
+            }
+            self.grant(id);
+        }
+        if batch.runs.is_empty() {
+            batch.recycle();
+            self.spare.push(batch);
+            return None;
+        }
+        Some(batch)
+    }
+
+    fn grant(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match connection.wish() {
+            Wish::Turn => {
+                if !connection.enqueue() {
+                    self.ready.push_back(id);
+                }
+            }
+            Wish::Room => {
+                if !connection.enqueue() {
+                    self.no_room.push_back(id);
+                    self.without_room += 1;
+                }
+            }
+            Wish::Linger => {
+                self.lingering.push_back(id);
+                self.grant(id);
+            }
+            Wish::Close => {
+                self.connections.remove(id);
+            }
+            Wish::Wait => {}
+        }
+    }
+
+    fn retry_large(&mut self) {
+        for _ in 0..RECEIVE_RETRIES {
+            let Some(id) = self.no_room.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.dequeue();
+            connection.retry();
+            self.grant(id);
+        }
+    }
+}
+
+/// Bytes of the large values in a batch.
+#[must_use]
+pub fn large_bytes(batch: &Batch) -> usize {
+    batch.large.iter().map(|value| value.len().next_multiple_of(4096)).sum()
+}

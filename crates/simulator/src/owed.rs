@@ -1,0 +1,216 @@
+//! What a request is owed: read off its bytes by the rules of the protocol, apart from the server's own session.
+
+use bytes::Bytes;
+use memwire::config::Config;
+use memwire::figures::Group;
+use memwire::message::{Command, Older, Refusal};
+use memwire::storage::log::is_inline;
+use wire::{
+    Command as Asked, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Loudness, Next, Opcode, Packet, Reject, Request,
+    RequestHeader, Response, Split, Status, shape,
+};
+
+use crate::ask::{Answer, Ask, NOWHERE};
+
+/// What a request is owed.
+#[derive(Debug)]
+pub struct Owed {
+    /// Its opcode.
+    pub opcode: Opcode,
+    /// The client's mark.
+    pub opaque: u32,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// Whether it is the last one of its connection.
+    pub ending: Ending,
+    /// The first so many bytes of the request are enough to answer it.
+    pub due_bytes: usize,
+    /// Bytes of a value that is received in a mapping of its own, else 0.
+    pub large_bytes: usize,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is executed.
+    Asks(Ask),
+    /// An error answers it, and nothing is done.
+    Fails(Status),
+    /// The connection is closed without a word.
+    Silence,
+}
+
+/// Whether anything comes behind a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The next one is served.
+    Stay,
+    /// The connection is closed.
+    Close,
+}
+
+/// What a client reads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Exactly these bytes.
+    Packet(Vec<u8>),
+    /// Packets with figures, and an empty one at the end.
+    Statistics {
+        /// The request's mark.
+        opaque: u32,
+    },
+}
+
+impl Owed {
+    /// What `bytes` are owed, which are one request, whole.
+    ///
+    /// # Panics
+    /// Where they are no whole request.
+    #[must_use]
+    pub fn of(bytes: &[u8], config: &Config) -> Self {
+        match wire::split::<RequestHeader>(bytes, FRAME_BODY_BYTES_MAX) {
+            Ok(Split::Whole { packet, rest: [] }) => Self::of_packet(&packet, config),
+            Ok(_) => panic!("not one whole request: {}", bytes.escape_ascii()),
+            Err(reject) => {
+                let opaque = bytes[12..16].first_chunk().expect("four bytes");
+                Self::refused(Opcode(bytes[1]), u32::from_be_bytes(*opaque), reject)
+            }
+        }
+    }
+
+    fn of_packet(packet: &Packet<'_, RequestHeader>, config: &Config) -> Self {
+        let header = packet.header;
+        let (opcode, opaque) = (header.opcode, header.opaque.get());
+        if let Err(reject) = shape::check(header) {
+            return Self::refused(opcode, opaque, reject);
+        }
+        let request = match Request::parse(packet) {
+            Ok(request) if is_served(&request) => request,
+            Ok(_) => return Self::refused(opcode, opaque, Reject::UnknownOpcode { opcode }),
+            Err(reject) => return Self::refused(opcode, opaque, reject),
+        };
+        let (key, value) = request.command.key_and_value();
+        let head_bytes = HEADER_BYTES + packet.extras.len() + key.len();
+        let verdict = verdict(&request.command, config);
+        let is_too_large = value.len() > config.item_bytes_max;
+        let is_large = !is_too_large && !is_inline(key.len(), value.len(), config.memory_bytes_max);
+        Self {
+            opcode,
+            opaque,
+            verdict,
+            ending: if request.command == Asked::Quit { Ending::Close } else { Ending::Stay },
+            due_bytes: if is_too_large { head_bytes } else { head_bytes + value.len() },
+            large_bytes: if is_large { value.len() } else { 0 },
+        }
+    }
+
+    fn refused(opcode: Opcode, opaque: u32, reject: Reject) -> Self {
+        Self {
+            opcode,
+            opaque,
+            verdict: reject.answer().map_or(Verdict::Silence, Verdict::Fails),
+            ending: if reject.next() == Next::Close { Ending::Close } else { Ending::Stay },
+            due_bytes: HEADER_BYTES,
+            large_bytes: 0,
+        }
+    }
+
+    /// What the client reads when the request was answered so, `None` where it reads nothing.
+    #[must_use]
+    pub fn worded(&self, answer: &Answer) -> Option<Expected> {
+        let ask = match &self.verdict {
+            Verdict::Asks(ask) => ask,
+            Verdict::Fails(status) => return Some(self.error(*status)),
+            Verdict::Silence => return None,
+        };
+        let is_quiet = self.opcode.loudness() == Loudness::Quiet;
+        let is_read = matches!(ask.command, Command::Get | Command::GetAndTouch { .. });
+        let success = |cas| Response::empty(self.opcode, Status::OK, self.opaque, wire::Cas::from_wire(cas));
+        let key: &[u8] = if echoes_key(self.opcode) { &ask.key } else { &[] };
+        Some(match answer {
+            Answer::Hit { flags, cas, value } => {
+                let extras = &flags.to_be_bytes();
+                packet(Response { extras, key, value: &value.0, ..success(*cas) })
+            }
+            Answer::NotFound if is_read && is_quiet => return None,
+            Answer::NotFound if is_read && !key.is_empty() => {
+                packet(Response { key, status: Status::NOT_FOUND, ..success(0) })
+            }
+            Answer::Done | Answer::Stored { .. } | Answer::Counted { .. } if is_quiet => return None,
+            Answer::Done if self.opcode == Opcode::STAT => Expected::Statistics { opaque: self.opaque },
+            Answer::Done if self.opcode == Opcode::VERSION => {
+                packet(Response { value: memwire::VERSION.as_bytes(), ..success(0) })
+            }
+            Answer::Done => packet(success(0)),
+            Answer::Stored { cas } => packet(success(*cas)),
+            Answer::Counted { value, cas } => {
+                packet(Response { value: &value.to_be_bytes(), ..success(*cas) })
+            }
+            Answer::Touched { flags, cas } => {
+                packet(Response { extras: &flags.to_be_bytes(), ..success(*cas) })
+            }
+            Answer::NotFound => self.error(Status::NOT_FOUND),
+            Answer::Exists => self.error(Status::EXISTS),
+            Answer::NotStored => self.error(Status::NOT_STORED),
+            Answer::NonNumeric => self.error(Status::NON_NUMERIC),
+            Answer::Refused(Refusal::TooLarge) => self.error(Status::TOO_LARGE),
+            Answer::Refused(Refusal::OutOfMemory) => self.error(Status::OUT_OF_MEMORY),
+        })
+    }
+
+    /// An error is always sent.
+    fn error(&self, status: Status) -> Expected {
+        packet(Response::error(self.opcode, status, self.opaque))
+    }
+}
+
+fn verdict(asked: &Asked<'_>, config: &Config) -> Verdict {
+    let (key, value) = asked.key_and_value();
+    let key = Bytes::copy_from_slice(key);
+    let asks = |command| Verdict::Asks(Ask { key: key.clone(), command, given: None });
+    let brings = |command| match command {
+        _ if value.len() <= config.item_bytes_max => Verdict::Asks(Ask::new(&key, command).with(value)),
+        Command::Store { mode: wire::StoreMode::Set, .. } => asks(too_large(Older::Delete)),
+        _ => asks(too_large(Older::Keep)),
+    };
+    match *asked {
+        Asked::Get { .. } => asks(Command::Get),
+        Asked::GetAndTouch { expiration, .. } => asks(Command::GetAndTouch { expiration }),
+        Asked::Touch { expiration, .. } => asks(Command::Touch { expiration }),
+        Asked::Store { mode, flags, expiration, cas, .. } => {
+            brings(Command::Store { mode, flags, expiration, cas, value: NOWHERE })
+        }
+        Asked::Concat { side, cas, .. } => brings(Command::Concat { side, cas, value: NOWHERE }),
+        Asked::Delete { cas, .. } => asks(Command::Delete { cas }),
+        Asked::Count { direction, delta, on_miss, cas, .. } => {
+            asks(Command::Count { direction, delta, on_miss, cas })
+        }
+        Asked::Flush { at } => asks(Command::Flush { at: at.unwrap_or(wire::Expiration::Never) }),
+        Asked::Stat { .. } => {
+            Group::parse(&key).map_or(Verdict::Fails(Status::NOT_FOUND), |group| asks(Command::Stats(group)))
+        }
+        _ => asks(Command::Pass),
+    }
+}
+
+fn too_large(older: Older) -> Command {
+    Command::Unstorable { why: Refusal::TooLarge, older }
+}
+
+/// SASL is off, and VERBOSITY is what memcached does not know either.
+fn is_served(request: &Request<'_>) -> bool {
+    !matches!(
+        request.command,
+        Asked::Verbosity { .. } | Asked::SaslListMechs | Asked::SaslAuth { .. } | Asked::SaslStep { .. }
+    )
+}
+
+fn echoes_key(opcode: Opcode) -> bool {
+    [Opcode::GETK, Opcode::GETKQ, Opcode::GATK, Opcode::GATKQ].contains(&opcode)
+}
+
+fn packet(response: Response<'_>) -> Expected {
+    let mut bytes = Vec::new();
+    response.append_to(&mut bytes);
+    Expected::Packet(bytes)
+}
