@@ -77,8 +77,8 @@ impl EventLoop {
     }
 
     /// Serves a connection.
-    pub fn serve(&mut self, socket: Socket) -> ConnId {
-        self.connections.insert(Connection::new(socket))
+    pub fn serve(&mut self, socket: Socket, server: &Server) -> ConnId {
+        self.connections.insert(Connection::new(socket, &server.meter))
     }
 
     /// A batch comes home.

@@ -303,7 +303,7 @@ impl World {
         let tears = if self.options.fault == Some(Fault::TornValue) { Tears::Always } else { Tears::Never };
         let link = Link::new(up, down, tears);
         let event_loop = client % self.loops.len();
-        let id = self.loops[event_loop].serve(Socket::new(&link));
+        let id = self.loops[event_loop].serve(Socket::new(&link), &self.server);
         self.owners.insert((event_loop, id.slot, id.generation), client);
         self.clients.push(Client::new(link));
         self.report.connections += 1;
@@ -594,7 +594,7 @@ impl World {
         let limit = self.server.config.memory_bytes_max;
         let large = items.iter().filter(|(key, item)| !is_inline(key.len(), item.value.len(), limit));
         let large: usize = large.map(|(_, item)| item.value.len().next_multiple_of(4096)).sum();
-        let metered = self.server.meter.bytes();
+        let metered = self.server.meter.blocks();
         if metered != large {
             return Err(format!("{metered} bytes are metered, and large values take {large}"));
         }
