@@ -58,6 +58,12 @@ impl Oracle {
         }
     }
 
+    /// The same for a server that has given so many versions before.
+    #[must_use]
+    pub fn behind_version(self, newest_cas: u64) -> Self {
+        Self { newest_cas, ..self }
+    }
+
     /// The same for a server whose clients are told versions, or not.
     #[must_use]
     pub fn with_versions(self, versions: Versions) -> Self {
@@ -290,7 +296,7 @@ impl Oracle {
     }
 
     fn put(&mut self, key: &Bytes, value: Bytes, flags: u32, ends: u32) -> u64 {
-        self.newest_cas += 1;
+        self.newest_cas = self.newest_cas.checked_add(1).unwrap_or(1);
         let item = Item { value, flags, ends, cas: self.newest_cas };
         self.items.insert(key.clone(), item);
         self.newest_cas

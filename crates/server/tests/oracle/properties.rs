@@ -1,9 +1,13 @@
 //! Engine and map are told the same stories.
 
+use std::collections::HashSet;
+
+use bytes::Bytes;
 use memwire::config::Config;
 use memwire::limits::{BYTES_PER_BATCH, BYTES_PER_RUN};
 use memwire::message::Command;
-use memwire::storage::engine::WhenFull;
+use memwire::storage::EngineConfig;
+use memwire::storage::engine::{Stress, WhenFull};
 use memwire::storage::log::record::record_bytes;
 use memwire::storage::log::{is_inline, segment_bytes};
 use memwire_simulator::oracle::{Losses, Oracle};
@@ -23,6 +27,10 @@ const CROWDED: Subject =
 /// Reads more than one batch answers.
 const LONG_ANSWERS: Subject =
     Subject { key_count: 3, large_weight: 40, set_weight: 10, get_weight: 40, runs_max: 1, ops_max: 40 };
+
+/// Writes, reads and keeps values of the lengths that are lent.
+const LENDING: Subject =
+    Subject { key_count: 40, large_weight: 3, set_weight: 40, get_weight: 60, runs_max: 3, ops_max: 60 };
 
 fn ample() -> Config {
     Config { item_bytes_max: 200_000, ..Config::default() }
@@ -68,16 +76,60 @@ proptest! {
     fn where_nothing_is_evicted_nothing_is_missing(story in stories(CROWDED)) {
         tell(&story, CROWDED, tiny(WhenFull::Refuse), Hashes::Spread, Losses::Refusals);
     }
+
+    #[test]
+    fn what_is_moved_with_every_batch_is_the_same(
+        story in stories(CROWDED),
+        when_full in select(vec![WhenFull::Evict, WhenFull::Refuse]),
+        hashes in select(vec![Hashes::Spread, Hashes::Colliding]),
+        newest_cas in select(vec![0, u64::MAX - 40, u64::MAX - 1]),
+        batches_lent in 0..4_usize,
+    ) {
+        tell_under_stress(&story, CROWDED, when_full, hashes, newest_cas, batches_lent);
+    }
+
+    #[test]
+    fn what_is_lent_does_not_change(
+        story in stories(LENDING),
+        when_full in select(vec![WhenFull::Evict, WhenFull::Refuse]),
+        batches_lent in 1..6_usize,
+    ) {
+        tell_under_stress(&story, LENDING, when_full, Hashes::Spread, 0, batches_lent);
+    }
+}
+
+/// A few segments, everything moved with every batch, what is free overwritten, and answers that take their time.
+fn tell_under_stress(
+    story: &Story,
+    subject: Subject,
+    when_full: WhenFull,
+    hashes: Hashes,
+    newest_cas: u64,
+    batches_lent: usize,
+) {
+    let config = tiny(when_full);
+    let engine = EngineConfig { stress: Stress::Relocate, newest_cas, ..config.engine() };
+    let oracle = Oracle::new(config.item_bytes_max).behind_version(newest_cas);
+    let mut world = World::with_engine(config, engine, hashes);
+    world.batches_lent = batches_lent;
+    let losses = if when_full == WhenFull::Evict { Losses::Evictions } else { Losses::Refusals };
+    tell_world(story, subject, world, oracle, losses);
 }
 
 /// Tells engine and map the same story, and compares all that they say.
 fn tell(story: &Story, subject: Subject, config: Config, hashes: Hashes, losses: Losses) {
-    let mut oracle = Oracle::new(config.item_bytes_max);
-    let mut world = World::new(config, hashes);
+    let oracle = Oracle::new(config.item_bytes_max);
+    tell_world(story, subject, World::new(config, hashes), oracle, losses);
+}
+
+fn tell_world(story: &Story, subject: Subject, mut world: World, mut oracle: Oracle, losses: Losses) {
+    world.engine.report_evictions();
+    let mut evicted = Evicted::default();
     for chapter in story {
         world.now += chapter.pause;
         if chapter.idle {
             while world.engine.maintain(world.now) {}
+            evicted.note(&mut world);
         }
         oracle.advance(world.now);
         let mut foreseen = oracle.clone();
@@ -95,18 +147,49 @@ fn tell(story: &Story, subject: Subject, config: Config, hashes: Hashes, losses:
         }
         while !runs.is_empty() {
             let answers = world.execute(&runs);
+            let evicted_now = evicted.note(&mut world);
             check_what_is_put_off(&runs, &answers);
             for (run, answers) in runs.iter_mut().zip(&answers) {
                 for (ask, answer) in run.iter().zip(answers) {
-                    oracle.judge(ask, answer, world.now, losses);
+                    oracle.judge(ask, answer, world.now, evicted.explain(ask, losses));
+                    // What was evicted before it was there again explains nothing from here on.
+                    if matches!(answer, Answer::Hit { .. } | Answer::Stored { .. })
+                        && !evicted_now.contains(&ask.key)
+                    {
+                        evicted.keys.remove(&ask.key);
+                    }
                 }
                 run.drain(..answers.len());
             }
             runs.retain(|run| !run.is_empty());
             check_memory(&world);
+            world.engine.verify().unwrap();
         }
     }
-    check_inventory(&mut world, &mut oracle, subject, losses);
+    check_inventory(&mut world, &mut oracle, subject, losses, &mut evicted);
+}
+
+/// The keys that the engine has reported as evicted.
+#[derive(Default)]
+struct Evicted {
+    keys: HashSet<Bytes>,
+}
+
+impl Evicted {
+    /// Takes the report, and gives what was new in it.
+    fn note(&mut self, world: &mut World) -> HashSet<Bytes> {
+        let new: HashSet<Bytes> = world.engine.take_evicted().into_iter().map(Bytes::from).collect();
+        self.keys.extend(new.iter().cloned());
+        new
+    }
+
+    /// What may be missing under this key.
+    fn explain(&self, ask: &Ask, losses: Losses) -> Losses {
+        match losses {
+            Losses::Evictions if !self.keys.contains(&ask.key) => Losses::Refusals,
+            losses => losses,
+        }
+    }
 }
 
 /// What one engine answers to all of a story's operations.
@@ -162,11 +245,18 @@ fn check_memory(world: &World) {
 }
 
 /// After every key was asked for, the engine counts the same items and bytes as the map.
-fn check_inventory(world: &mut World, oracle: &mut Oracle, subject: Subject, losses: Losses) {
+fn check_inventory(
+    world: &mut World,
+    oracle: &mut Oracle,
+    subject: Subject,
+    losses: Losses,
+    evicted: &mut Evicted,
+) {
     for number in 0..subject.key_count {
         let ask = Ask::new(key(number), Command::Get);
         let answer = world.ask_one(ask.clone());
-        oracle.judge(&ask, &answer, world.now, losses);
+        evicted.note(world);
+        oracle.judge(&ask, &answer, world.now, evicted.explain(&ask, losses));
     }
     let limit = world.config.memory_bytes_max;
     let figures = world.figures();

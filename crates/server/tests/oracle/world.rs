@@ -1,6 +1,6 @@
 //! An engine without a server: what it is asked, and what it answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use memwire::config::Config;
 use memwire::figures::{Group, StorageFigures, StorageStats};
 use memwire::message::{Batch, Command, ConnId, KeyHash, Op, Payload, Reply, Run, Span, Tag};
 use memwire::meter::Meter;
-use memwire::storage::Engine;
 use memwire::storage::block::Block;
 use memwire::storage::engine::{Versions, WhenFull};
+use memwire::storage::{Engine, EngineConfig};
 pub(crate) use memwire_simulator::ask::{Answer, Ask, Given, NOWHERE, Placement, START, Value};
 
 /// An engine with a clock that the test turns.
@@ -21,6 +21,10 @@ pub(crate) struct World {
     pub(crate) now: u32,
     pub(crate) config: Config,
     hashes: Hashes,
+    /// What the answers of the last batches have lent, and what it was then.
+    lent: VecDeque<Vec<(Bytes, Vec<u8>)>>,
+    /// Of how many batches that is.
+    pub(crate) batches_lent: usize,
 }
 
 /// How keys are hashed.
@@ -34,13 +38,21 @@ pub(crate) enum Hashes {
 
 impl World {
     pub(crate) fn new(config: Config, hashes: Hashes) -> Self {
+        let engine = config.engine();
+        Self::with_engine(config, engine, hashes)
+    }
+
+    /// The engine is another one than the configuration asks for.
+    pub(crate) fn with_engine(config: Config, engine: EngineConfig, hashes: Hashes) -> Self {
         let meter = Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max));
         Self {
-            engine: Engine::new(config.engine(), Arc::clone(&meter)).unwrap(),
+            engine: Engine::new(engine, Arc::clone(&meter)).unwrap(),
             meter,
             now: START,
             config,
             hashes,
+            lent: VecDeque::new(),
+            batches_lent: 0,
         }
     }
 
@@ -67,6 +79,12 @@ impl World {
         }
         self.engine.execute(&mut batch, self.now);
         assert_eq!(batch.replies.len(), batch.ops.len(), "answers stand at the places of their operations");
+        self.lent.push_back(batch.lent.iter().map(|value| (value.clone(), value.to_vec())).collect());
+        while self.lent.len() > self.batches_lent {
+            for (value, before) in self.lent.pop_front().into_iter().flatten() {
+                assert!(value == before, "a value has changed while it was lent");
+            }
+        }
         batch
     }
 
