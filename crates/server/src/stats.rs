@@ -71,6 +71,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("hash_power_level", figures.index_capacity.max(1).ilog2()),
         line("hash_bytes", figures.index_bytes),
         line("hash_is_expanding", 0),
+        line("ghost_bytes", figures.ghost_bytes),
         line("bytes", figures.item_bytes),
         line("curr_items", figures.item_count),
         line("large_bytes", server.meter.blocks()),
@@ -90,9 +91,16 @@ fn items(figures: &StorageFigures) -> Vec<Line> {
     }
     let counters = &figures.counters;
     let item = |name, value| line(format!("items:1:{name}"), value);
+    // memcached's names: what comes in is hot, what was asked for again is warm.
+    let [(small, small_age), (main, main_age)] = &figures.queues;
     vec![
         item("number", figures.item_count as u64),
-        item("age", figures.queues.iter().map(|(_, age)| u64::from(*age)).max().unwrap_or(0)),
+        item("number_hot", small.records as u64),
+        item("number_warm", main.records as u64),
+        item("number_cold", 0),
+        item("age_hot", u64::from(*small_age)),
+        item("age_warm", u64::from(*main_age)),
+        item("age", u64::from(*small_age.max(main_age))),
         item("mem_requested", figures.item_bytes as u64),
         item("evicted", counters.evictions),
         item("evicted_time", u64::from(counters.evicted_age)),
@@ -101,6 +109,11 @@ fn items(figures: &StorageFigures) -> Vec<Line> {
         item("reclaimed", counters.reclaimed),
         item("expired_unfetched", counters.expired_unfetched),
         item("evicted_unfetched", counters.evicted_unfetched),
+        item("evicted_hot", counters.evicted_small),
+        item("evicted_warm", counters.evicted_main),
+        item("ghost_hits", counters.ghost_hits),
+        item("moves", counters.items_moved),
+        item("moved_bytes", counters.bytes_moved),
     ]
 }
 
@@ -109,6 +122,7 @@ fn slabs(figures: &StorageFigures) -> Vec<Line> {
     let chunks_per_page = figures.segment_bytes / RECORD_ALIGN;
     let total_chunks = figures.resident_segments * chunks_per_page;
     let used_chunks = figures.live_bytes / RECORD_ALIGN;
+    let [(small, _), (main, _)] = &figures.queues;
     let mut lines = Vec::new();
     if figures.resident_segments > 0 {
         let class = |name, value: u64| line(format!("1:{name}"), value);
@@ -122,6 +136,15 @@ fn slabs(figures: &StorageFigures) -> Vec<Line> {
             class("free_chunks_end", 0),
             class("mem_requested", figures.live_bytes as u64),
             class("used_pages", figures.used_segments as u64),
+            class("hot_pages", small.segments as u64),
+            class("hot_bytes", (small.live_bytes + small.block_bytes) as u64),
+            class("warm_pages", main.segments as u64),
+            class("warm_bytes", (main.live_bytes + main.block_bytes) as u64),
+            class("lent_pages", figures.lent_segments as u64),
+            class("pages_live_to_25", figures.segments_by_live_quarter[0] as u64),
+            class("pages_live_to_50", figures.segments_by_live_quarter[1] as u64),
+            class("pages_live_to_75", figures.segments_by_live_quarter[2] as u64),
+            class("pages_live_to_100", figures.segments_by_live_quarter[3] as u64),
             class("large_items", figures.block_count as u64),
             class("large_bytes", figures.block_bytes as u64),
             class("get_hits", counters.get_hits),

@@ -27,8 +27,8 @@
 //! When the segment is through, nothing in it lives, and it is free.
 //!
 //! Where everything was read often, nothing can be evicted until all counts are down, which takes up to three rounds
-//! through the main queue. A write that has waited for some segments without getting one does not wait for that: from
-//! then on it evicts what it meets.
+//! through the main queue. A write that has looked through some MiB in vain does not wait for that: from then on it
+//! evicts what it meets.
 //!
 //! In the study behind this, on traces with sizes and with everything charged, memcached's segmented LRU missed
 //! between 1.0 and 1.4 times as often at the same memory.

@@ -34,8 +34,9 @@ const SPARE_MAX: usize = 8;
 const LOOK_BYTES: usize = 6;
 /// The same, while hardly any are.
 const LOOK_BYTES_URGENT: usize = 64;
-/// Segments that one write looks through by the rules, before it evicts what it meets.
-const PATIENCE_SEGMENTS: usize = 4;
+/// Bytes that one write looks through by the rules, before it evicts what it meets. That takes a millisecond or two,
+/// and hardly ever happens where there are segments to spare.
+const PATIENCE_BYTES: usize = 4 << 20;
 
 impl Engine {
     /// Bytes charged against the limit.
@@ -125,7 +126,7 @@ impl Engine {
 
     /// Empties a little, for someone who waits. Says whether there was anything to do.
     fn empty_for(&mut self, effort: &mut Effort) -> bool {
-        let has_patience = effort.looked_bytes < PATIENCE_SEGMENTS * self.log.segment_bytes();
+        let has_patience = effort.looked_bytes < PATIENCE_BYTES;
         let mercy = match self.config.when_full {
             WhenFull::Evict if !has_patience => Mercy::None,
             _ => Mercy::Rule,

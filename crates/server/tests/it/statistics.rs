@@ -127,6 +127,7 @@ fn the_groups_of_statistics_end_in_a_terminator_and_others_are_not_found() {
     client.set("large", vec![0; 100 << 10]);
     let items = client.stats("items");
     assert_eq!((&items["items:1:number"][..], &items["items:1:evicted"][..]), ("2", "0"));
+    assert_eq!((&items["items:1:number_hot"][..], &items["items:1:number_warm"][..]), ("2", "0"));
     let slabs = client.stats("slabs");
     assert_eq!(slabs["active_slabs"], "1");
     assert_eq!(number(&slabs, "1:large_items"), 1);

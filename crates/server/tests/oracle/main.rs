@@ -6,6 +6,8 @@
 //! | [`stories`] | random sequences of batches |
 //! | [`properties`] | engine and map, told the same stories |
 //! | [`cases`] | single behaviours of the engine |
+//! | [`crowding`] | clients that hold too much |
+//! | [`eviction`] | who is evicted, and who stays |
 //! | [`ending`] | the storage thread ends when it is told to |
 //! | [`packets`] | requests and responses, byte by byte |
 //! | [`parsing`] | binary requests into operations, however they were cut up |
@@ -14,6 +16,7 @@
 mod cases;
 mod crowding;
 mod ending;
+mod eviction;
 mod packets;
 mod parsing;
 mod properties;
