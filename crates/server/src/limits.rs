@@ -39,9 +39,11 @@ pub const TAIL_BYTES_COPIED: usize = 4 << 10;
 /// What a connection holds besides its buffers: itself, its slot, its socket's part of the poll.
 pub const CONNECTION_BYTES: usize = 1 << 10;
 
-/// Copies of answers from this length on lie in mappings of their own while they wait for a socket: an allocator may
-/// keep what was given back to it.
-pub const MAPPED_COPY_BYTES: usize = 64 << 10;
+/// What waits for a client lies in a mapping of its own from this length on: an allocator may keep what is given back
+/// to it, and there may be many.
+pub const MAPPED_WAITING_BYTES: usize = 4 << 10;
+/// The same for the beginnings of long requests: most of them wait for a moment only, and a mapping costs a little.
+pub const MAPPED_ARRIVING_BYTES: usize = 16 << 10;
 
 /// What clients may hold at the least before the server is [crowded](crate::meter::Crowding).
 pub const CROWD_BYTES_MIN: usize = 4 << 20;

@@ -8,11 +8,12 @@ use std::io;
 use std::sync::Arc;
 
 use crate::limits::{
-    CONNECTION_BYTES, LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RESERVE_BYTES,
-    TAIL_BYTES_COPIED,
+    CONNECTION_BYTES, LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, MAPPED_ARRIVING_BYTES, MAPPED_WAITING_BYTES,
+    READ_BYTES_PER_TURN, RESERVE_BYTES, TAIL_BYTES_COPIED,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
 use crate::meter::{Charge, Meter, Use};
+use crate::net::buffer::Buffer;
 use crate::net::outbox::Outbox;
 use crate::net::socket::Transport;
 use crate::server::{Place, Server};
@@ -25,7 +26,7 @@ pub struct Connection<S> {
     socket: S,
     session: Session,
     /// Bytes that were read and belong to no operation yet.
-    input: Vec<u8>,
+    input: Buffer,
     inbound: Inbound,
     outbox: Outbox,
     phase: Phase,
@@ -133,7 +134,7 @@ impl<S: Transport> Connection<S> {
         Self {
             socket,
             session: Session::default(),
-            input: Vec::new(),
+            input: Buffer::default(),
             inbound: Inbound::Request { missing: 1 },
             outbox: Outbox::default(),
             phase: Phase::Open,
@@ -320,7 +321,7 @@ impl<S: Transport> Connection<S> {
 
     /// To be called after every change of what it holds.
     fn recharge(&mut self) {
-        let input = self.input.capacity();
+        let input = self.input.bytes();
         let has_place = matches!(self.inbound, Inbound::Long { .. });
         self.arriving.set(if has_place { input } else { 0 });
         self.waiting.set(if has_place { 0 } else { input } + self.outbox.copied_bytes());
@@ -337,7 +338,7 @@ impl<S: Transport> Connection<S> {
         match std::mem::replace(&mut self.inbound, Inbound::Request { missing: 1 }) {
             Inbound::Unparsed | Inbound::NoRoom => {
                 let input = batch.input.len();
-                batch.input.extend(&self.input);
+                batch.input.extend(self.input.filled());
                 self.forget_input();
                 self.parse(input, batch, server);
                 Ok(())
@@ -361,9 +362,9 @@ impl<S: Transport> Connection<S> {
         traffic: &mut Traffic,
     ) -> io::Result<()> {
         let start = batch.input.len();
-        let tail = self.input.len();
+        let tail = self.input.filled().len();
         let room = batch.input.room(tail + server.meter.crowding().read_bytes_per_turn());
-        room[..tail].copy_from_slice(&self.input);
+        room[..tail].copy_from_slice(self.input.filled());
         let read = self.receive(&mut room[tail..], traffic)?;
         if read == 0 {
             self.inbound = Inbound::Request { missing };
@@ -383,11 +384,9 @@ impl<S: Transport> Connection<S> {
         server: &Server,
         traffic: &mut Traffic,
     ) -> io::Result<()> {
-        let filled = self.input.len();
-        self.input.resize(filled + missing.min(READ_BYTES_PER_TURN), 0);
         let mut input = std::mem::take(&mut self.input);
-        let read = self.receive(&mut input[filled..], traffic);
-        input.truncate(filled + *read.as_ref().unwrap_or(&0));
+        let read = self.receive(input.room(missing.min(READ_BYTES_PER_TURN)), traffic);
+        input.commit(*read.as_ref().unwrap_or(&0));
         self.input = input;
         let read = read?;
         self.has_progressed |= read > 0;
@@ -396,7 +395,7 @@ impl<S: Transport> Connection<S> {
             return Ok(());
         }
         let start = batch.input.len();
-        batch.input.extend(&self.input);
+        batch.input.extend(self.input.filled());
         self.forget_input();
         self.parse(start, batch, server);
         Ok(())
@@ -420,17 +419,27 @@ impl<S: Transport> Connection<S> {
 
     /// Keeps the beginning of a request.
     fn keep_beginning(&mut self, beginning: &[u8], missing: usize, server: &Server) {
+        if beginning.len() <= TAIL_BYTES_COPIED {
+            self.keep(beginning);
+            self.inbound = Inbound::Request { missing };
+            return;
+        }
         let bytes = beginning.len() + missing;
-        self.inbound = if beginning.len() <= TAIL_BYTES_COPIED {
-            Inbound::Request { missing }
-        } else if let Some(place) = server.unfinished.enter(bytes) {
-            self.input.reserve_exact(bytes);
-            self.has_progressed = true;
-            Inbound::Long { missing, place }
-        } else {
-            Inbound::NoRoom
+        let Some(place) = server.unfinished.enter(bytes) else {
+            self.keep(beginning);
+            self.inbound = Inbound::NoRoom;
+            return;
         };
-        self.input.extend_from_slice(beginning);
+        self.input = Buffer::with_room(bytes, MAPPED_ARRIVING_BYTES);
+        self.input.extend(beginning);
+        self.inbound = Inbound::Long { missing, place };
+        self.has_progressed = true;
+    }
+
+    /// Keeps what was read for a later turn.
+    fn keep(&mut self, bytes: &[u8]) {
+        debug_assert!(self.input.filled().is_empty(), "what is kept is what was read last");
+        self.input = Buffer::copy_of(bytes, MAPPED_WAITING_BYTES);
     }
 
     /// Begins to receive a large value, the first bytes of which may stand behind its head, up to `end`. They are few
@@ -445,7 +454,7 @@ impl<S: Transport> Connection<S> {
     ) {
         let there = (end - head.end()).min(value_bytes);
         let Some(place) = server.receiving.enter(value_bytes) else {
-            self.input.extend_from_slice(&batch.input.filled()[head.range().start..end]);
+            self.keep(&batch.input.filled()[head.range().start..end]);
             self.inbound = Inbound::NoRoom;
             return;
         };
@@ -511,7 +520,7 @@ impl<S: Transport> Connection<S> {
         if skip > 0 {
             self.inbound = Inbound::Skip { bytes: skip };
         } else if from < end {
-            self.input.extend_from_slice(&batch.input.filled()[from..end]);
+            self.keep(&batch.input.filled()[from..end]);
             self.inbound = Inbound::Unparsed;
         }
     }
@@ -589,8 +598,8 @@ impl<S: Transport> Connection<S> {
 
     /// Takes back requests that were not executed. Whatever their parsing led to is undone: they are parsed again.
     fn put_back(&mut self, requests: &[u8]) {
-        self.input.clear();
-        self.input.extend_from_slice(requests);
+        self.forget_input();
+        self.keep(requests);
         self.inbound = Inbound::Unparsed;
         if self.phase == Phase::Closing {
             self.phase = Phase::Open;
@@ -599,7 +608,7 @@ impl<S: Transport> Connection<S> {
 
     /// An idle connection holds no buffer.
     fn forget_input(&mut self) {
-        self.input = Vec::new();
+        self.input = Buffer::default();
     }
 }
 

@@ -5,10 +5,12 @@
 //! | [`listener`] | the main thread: accepts, and waits for signals |
 //! | [`event_loop`] | an I/O thread: polls, reads, sends batches, writes answers |
 //! | [`connection`] | one connection: what has been read, what is to be written |
+//! | [`buffer`] | bytes that wait |
 //! | [`outbox`] | answers that the socket did not take at once |
 //! | [`slots`] | connections by number, safe against late answers |
 //! | [`socket`] | a TCP or a Unix stream |
 
+pub mod buffer;
 pub mod connection;
 pub mod event_loop;
 pub mod listener;

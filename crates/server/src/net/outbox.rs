@@ -5,11 +5,11 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
-use crate::limits::{MAPPED_COPY_BYTES, SLICES_PER_WRITE};
+use crate::limits::{MAPPED_WAITING_BYTES, SLICES_PER_WRITE};
+use crate::net::buffer::Buffer;
 use crate::net::socket::Transport;
 use crate::session::Output;
 use crate::session::output::Rest;
-use crate::storage::block::{mapped_copy, page_bytes};
 
 /// Bytes to be written, in order. While there are any, the connection reads nothing, so it holds the answers of one
 /// run at most.
@@ -103,11 +103,13 @@ impl Outbox {
         if len == 0 {
             return;
         }
-        let mapped = if len < MAPPED_COPY_BYTES { None } else { mapped_copy(parts).ok() };
-        let copied_bytes = if mapped.is_some() { page_bytes(len) } else { len };
-        let bytes = mapped.unwrap_or_else(|| Bytes::from(parts.concat()));
+        let mut copy = Buffer::with_room(len, MAPPED_WAITING_BYTES);
+        for part in parts {
+            copy.extend(part);
+        }
+        let copied_bytes = copy.bytes();
         self.copied_bytes += copied_bytes;
-        self.parts.push_back(Part { bytes, copied_bytes });
+        self.parts.push_back(Part { bytes: copy.freeze(), copied_bytes });
     }
 
     fn advance(&mut self, mut sent: usize) {
@@ -142,6 +144,10 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::block::page_bytes;
+
+    /// Longer than what is copied to the heap.
+    const LONG_BYTES: usize = 64 << 10;
 
     /// Takes so many bytes more, and remembers them.
     struct Narrow {
@@ -172,19 +178,13 @@ mod tests {
     fn output() -> (Output, Vec<u8>) {
         let mut output = Output::default();
         output.bytes().extend_from_slice(&[1; 100]);
-        output.push_lent(Bytes::from(vec![2; MAPPED_COPY_BYTES]));
+        output.push_lent(Bytes::from(vec![2; LONG_BYTES]));
         output.bytes().extend_from_slice(&[3; 100]);
         output.push_shared(Bytes::from(vec![4; 1000]));
         output.bytes().extend_from_slice(&[5; 100]);
         output.push_lent(Bytes::from(vec![6; 1000]));
-        let all = [
-            vec![1; 100],
-            vec![2; MAPPED_COPY_BYTES],
-            vec![3; 100],
-            vec![4; 1000],
-            vec![5; 100],
-            vec![6; 1000],
-        ];
+        let all =
+            [vec![1; 100], vec![2; LONG_BYTES], vec![3; 100], vec![4; 1000], vec![5; 100], vec![6; 1000]];
         (output, all.concat())
     }
 
@@ -196,7 +196,7 @@ mod tests {
             let (mut outbox, mut written) = (Outbox::default(), 0);
             outbox.send(&output, &mut socket, &mut written).unwrap();
             assert_eq!(outbox.parts.len(), 3, "neighbours are copied together");
-            assert_eq!(outbox.copied_bytes, page_bytes(MAPPED_COPY_BYTES + 200) + 1100);
+            assert_eq!(outbox.copied_bytes, page_bytes(LONG_BYTES + 200) + 1100);
             while !outbox.is_empty() {
                 socket.takes = step;
                 outbox.flush(&mut socket, &mut written).unwrap();

@@ -215,21 +215,6 @@ impl Blocks {
     }
 }
 
-/// A copy in a mapping of its own, which goes back to the system as a whole. It is not charged.
-///
-/// # Errors
-/// Where the system gives no memory.
-pub fn mapped_copy(parts: &[&[u8]]) -> io::Result<Bytes> {
-    let len = parts.iter().map(|part| part.len()).sum::<usize>();
-    let mut memory = MmapMut::map_anon(len.max(1))?;
-    let mut at = 0;
-    for part in parts {
-        memory[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
-    }
-    Ok(Bytes::from_owner(Frozen { memory, len, _charge: Charge::default() }))
-}
-
 /// What a mapping of `len` bytes takes.
 #[must_use]
 pub fn page_bytes(len: usize) -> usize {
@@ -296,11 +281,5 @@ mod tests {
         drop(blocks.share(again));
         blocks.remove(again);
         assert_eq!(gauges(), (0, 0), "an answer that is sent holds nothing");
-    }
-
-    #[test]
-    fn a_mapped_copy_is_all_parts_in_order() {
-        assert_eq!(mapped_copy(&[b"ab", b"", b"c"]).unwrap(), &b"abc"[..]);
-        assert_eq!(mapped_copy(&[]).unwrap(), &b""[..]);
     }
 }

@@ -9,7 +9,10 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("socket2::", &["server/src/net/"]),
     ("std::net::", &["server/src/net/", "server/src/config.rs"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
-    ("memmap2::", &["server/src/storage/log/pages.rs", "server/src/storage/block.rs"]),
+    (
+        "memmap2::",
+        &["server/src/storage/log/pages.rs", "server/src/storage/block.rs", "server/src/net/buffer.rs"],
+    ),
     (
         "unsafe {",
         &[
