@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::contents::{Contents, Sizes, generation};
 use crate::items::KEY_BYTES;
-use crate::lanes::{Lanes, Request, Seen};
+use crate::lanes::{Lanes, Request, Seen, Tally};
 use crate::random::{Random, Zipf};
 use crate::resp::Protocol;
 use crate::server::{Program, Server, cpu_time};
@@ -47,8 +47,17 @@ struct Stage {
 }
 
 struct Found {
-    miss_ratio: f64,
+    /// GETs that were counted, and how many of them missed.
+    whole: Gets,
+    /// The same of each phase.
+    phases: Vec<Gets>,
     cpu: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Gets {
+    hits: u64,
+    misses: u64,
 }
 
 pub(crate) fn run(bench: &mut Bench, data_mib: u32, pairs: u32) -> Result<(), String> {
@@ -71,25 +80,56 @@ pub(crate) fn run(bench: &mut Bench, data_mib: u32, pairs: u32) -> Result<(), St
                 found[at].push(measure(bench, &program, play, &stage, u64::from(pair))?);
             }
         }
-        let middle = |runs: &[Found], figure: fn(&Found) -> f64| {
-            median(runs.iter().map(figure).collect()).unwrap_or_default()
-        };
-        let mut row = vec![play.name.to_owned(), stage.keys.to_string(), stage.memory_mib.to_string()];
-        row.extend(found.iter().map(|runs| format!("{:.4}", middle(runs, |found| found.miss_ratio))));
-        row.push(match &found[..] {
-            [ours, theirs] => {
-                // Within a pair: both have had the same requests.
-                let ratios = ours.iter().zip(theirs).map(|(our, their)| our.miss_ratio / their.miss_ratio);
-                format!("{:.3}", median(ratios.collect()).unwrap_or_default())
-            }
-            _ => "-".to_owned(),
+        let cpu = found.iter().map(|runs| {
+            let seconds = median(runs.iter().map(|run| run.cpu.as_secs_f64()).collect());
+            format!("{:.1}", seconds.unwrap_or_default())
         });
-        let cpu = found.iter().map(|runs| format!("{:.1}", middle(runs, |found| found.cpu.as_secs_f64())));
-        row.push(cpu.collect::<Vec<String>>().join(" / "));
+        let cpu = cpu.collect::<Vec<String>>().join(" / ");
+        let mut row = vec![play.name.to_owned(), stage.keys.to_string(), stage.memory_mib.to_string()];
+        row.extend(compare(&found, |run| run.whole));
+        row.push(cpu);
         table.push(row);
+        if play.phases.len() > 1 {
+            for (number, sizes) in play.phases.iter().enumerate() {
+                let mut row = vec![format!("{}. {sizes:?}", number + 1), String::new(), String::new()];
+                row.extend(compare(&found, |run| run.phases[number]));
+                row.push(String::new());
+                table.push(row);
+            }
+        }
     }
     table.print();
     Ok(())
+}
+
+/// Miss ratios of all servers, and of the first to the second. That one is taken within a pair, in which both have had
+/// the same requests.
+fn compare(found: &[Vec<Found>], gets: impl Fn(&Found) -> Gets) -> Vec<String> {
+    let ratios = |runs: &[Found]| -> Vec<f64> { runs.iter().map(|run| gets(run).miss_ratio()).collect() };
+    let middle = |ratios| median(ratios).unwrap_or_default();
+    let mut cells: Vec<String> = found.iter().map(|runs| format!("{:.4}", middle(ratios(runs)))).collect();
+    cells.push(match found {
+        [ours, theirs] => {
+            let pairs = ratios(ours).into_iter().zip(ratios(theirs));
+            format!("{:.3}", middle(pairs.map(|(our, their)| our / their).collect()))
+        }
+        _ => "-".to_owned(),
+    });
+    cells
+}
+
+impl Gets {
+    fn of(tally: &Tally) -> Self {
+        Self { hits: tally.hits, misses: tally.misses }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { hits: self.hits - before.hits, misses: self.misses - before.misses }
+    }
+
+    fn miss_ratio(self) -> f64 {
+        self.misses as f64 / (self.hits + self.misses).max(1) as f64
+    }
 }
 
 impl Stage {
@@ -123,9 +163,13 @@ fn measure(
     let mut random = Random::new(seed);
     let gets = u64::from(stage.keys) * u64::from(GETS_PER_KEY);
     simulate(&mut lanes, play, 0, gets, &zipf, &mut random)?;
-    let before = lanes.tally.clone();
+    let warm = Gets::of(&lanes.tally);
+    let (mut before, mut phases) = (warm, Vec::new());
     for phase in 0..stage.contents.phase_count() {
         simulate(&mut lanes, play, phase, gets, &zipf, &mut random)?;
+        let after = Gets::of(&lanes.tally);
+        phases.push(after.since(before));
+        before = after;
     }
     let tally = &lanes.tally;
     bench.count(program, tally);
@@ -138,8 +182,7 @@ fn measure(
             tally.requests()
         );
     }
-    let (hits, misses) = (tally.hits - before.hits, tally.misses - before.misses);
-    Ok(Found { miss_ratio: misses as f64 / (hits + misses).max(1) as f64, cpu: cpu_time(server.pid())? })
+    Ok(Found { whole: Gets::of(tally).since(warm), phases, cpu: cpu_time(server.pid())? })
 }
 
 /// So many GETs in turns; what a turn has missed is stored in the next one, with the updates.
