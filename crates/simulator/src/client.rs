@@ -24,6 +24,8 @@ pub struct Client {
     part: Vec<u8>,
     /// How it behaves.
     pub manner: Manner,
+    /// The engine has refused room for its large value.
+    pub has_no_room: bool,
     /// Its last request has been executed.
     is_dismissed: bool,
     /// The server has lost patience with it.
@@ -38,6 +40,15 @@ struct Debt {
     /// From here on the server may answer it.
     due_at: u64,
     ends_at: u64,
+}
+
+/// How much of a request is there when it is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All that the server may wait for.
+    Due,
+    /// Less: there is no room for the rest.
+    Head,
 }
 
 /// How a client behaves.
@@ -68,6 +79,7 @@ impl Client {
             expected: VecDeque::new(),
             part: Vec::new(),
             manner: Manner::Lively,
+            has_no_room: false,
             is_dismissed: false,
             is_given_up: false,
             has_read_all: false,
@@ -143,11 +155,11 @@ impl Client {
         is_owing || !self.link().down.is_empty() || self.manner == Manner::Gone
     }
 
-    /// The next request to be executed, by what the server takes it for.
+    /// The next request to be executed, by what the server takes it for, and how much of it the server has.
     ///
     /// # Errors
     /// Where it has asked for no such thing.
-    pub fn next_owed(&mut self, opcode: Opcode, opaque: u32) -> Result<Owed, String> {
+    pub fn next_owed(&mut self, opcode: Opcode, opaque: u32, part: Part) -> Result<Owed, String> {
         if self.is_dismissed {
             return Err(format!("has {opcode} {opaque} executed behind its last request"));
         }
@@ -156,7 +168,7 @@ impl Client {
         if (asked, mark) != (opcode, opaque) {
             return Err(format!("has {opcode} {opaque} executed, and {asked} {mark} is next"));
         }
-        if debt.due_at > self.sent_bytes {
+        if part == Part::Due && debt.due_at > self.sent_bytes {
             return Err(format!("has {opcode} {opaque} executed before it was sent"));
         }
         self.is_dismissed = debt.owed.ending == Ending::Close;
@@ -281,20 +293,6 @@ impl Client {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Bytes of large values that may be on their way from it or to it.
-    #[must_use]
-    pub fn large_bytes_on_their_way(&self) -> usize {
-        if self.link().server_is_gone() {
-            return 0;
-        }
-        let coming = self.owed.iter().map(|debt| debt.owed.large_bytes.next_multiple_of(4096));
-        let going = self.expected.iter().map(|expected| match expected {
-            Expected::Packet(packet) => packet.len().next_multiple_of(4096),
-            Expected::Statistics { .. } => 0,
-        });
-        coming.chain(going).sum()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use memwire::limits::{BATCHES_PER_LOOP, INPUT_BYTES_PER_BATCH, RECEIVE_RETRIES};
 use memwire::message::{Batch, ConnId};
+use memwire::meter::{Charge, Use};
 use memwire::net::connection::{Connection, Traffic, Wish};
 use memwire::net::slots::Slots;
 use memwire::server::Server;
@@ -25,13 +26,14 @@ pub struct EventLoop {
     spare: Vec<Box<Batch>>,
     answers: VecDeque<Box<Batch>>,
     output: Output,
+    output_charge: Charge,
     traffic: Traffic,
     fault: Option<Fault>,
     /// Answers that found nobody.
     pub late_answers: u64,
     /// Requests that went back to their connection.
     pub put_back: u64,
-    /// Turns in which some large value found no room.
+    /// Times that a long request found no room.
     pub without_room: u64,
 }
 
@@ -40,7 +42,7 @@ pub struct EventLoop {
 pub struct Timers {
     /// Connections that say goodbye have had the time for it.
     pub linger: bool,
-    /// Large values without room try again.
+    /// Long requests without room try again.
     pub retry: bool,
 }
 
@@ -58,16 +60,17 @@ pub enum Hearing {
 impl EventLoop {
     /// A loop without connections.
     #[must_use]
-    pub fn new(fault: Option<Fault>) -> Self {
+    pub fn new(server: &Server, fault: Option<Fault>) -> Self {
         Self {
             connections: Slots::default(),
             ready: VecDeque::new(),
             lingering: VecDeque::new(),
             no_room: VecDeque::new(),
             receiving: Vec::new(),
-            spare: (0..BATCHES_PER_LOOP).map(|_| Box::default()).collect(),
+            spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
             answers: VecDeque::new(),
             output: Output::default(),
+            output_charge: Charge::new(&server.meter, Use::Working),
             traffic: Traffic::default(),
             fault,
             late_answers: 0,
@@ -98,10 +101,10 @@ impl EventLoop {
         self.traffic.read + self.traffic.written
     }
 
-    /// Bytes of large values in batches that have come home.
+    /// Values in batches that have come home which are lent from where they are stored.
     #[must_use]
-    pub fn large_bytes(&self) -> usize {
-        self.answers.iter().map(|batch| large_bytes(batch)).sum()
+    pub fn lent_count(&self) -> usize {
+        self.answers.iter().map(|batch| batch.lent.len()).sum()
     }
 
     /// One turn. `hears` is asked for each connection about which there is something to report. Gives the batch that
@@ -121,7 +124,7 @@ impl EventLoop {
             }
         }
         if timers.retry {
-            self.retry_large();
+            self.retry_receiving();
         }
         batch
     }
@@ -136,7 +139,7 @@ impl EventLoop {
             })
     }
 
-    /// Looks after the progress of large values, as it does every few seconds, and gives the connections that it has
+    /// Looks after the progress of long requests, as it does every few seconds, and gives the connections that it has
     /// closed for want of any.
     pub fn end_stalled(&mut self) -> Vec<ConnId> {
         let mut closed = Vec::new();
@@ -199,6 +202,7 @@ impl EventLoop {
             }
             batch.recycle();
             self.spare.push(batch);
+            self.output_charge.set(self.output.capacity_bytes());
         }
     }
 
@@ -264,7 +268,7 @@ impl EventLoop {
         }
     }
 
-    fn retry_large(&mut self) {
+    fn retry_receiving(&mut self) {
         for _ in 0..RECEIVE_RETRIES {
             let Some(id) = self.no_room.pop_front() else { break };
             let Some(connection) = self.connections.get_mut(id) else { continue };
@@ -273,10 +277,4 @@ impl EventLoop {
             self.grant(id);
         }
     }
-}
-
-/// Bytes of the large values in a batch.
-#[must_use]
-pub fn large_bytes(batch: &Batch) -> usize {
-    batch.large.iter().map(|value| value.len().next_multiple_of(4096)).sum()
 }

@@ -18,6 +18,7 @@
 //! | [`owed`] | what a request is owed, by its bytes |
 //! | [`link`] | the network between a client and the server |
 //! | [`event_loop`] | what an I/O thread does, step by step |
+//! | [`evicted`] | which items may be missing |
 //! | [`trace`] | what happened |
 //! | [`ask`] | one operation, and what it is answered |
 //! | [`oracle`] | the plain map that knows the right answer |
@@ -25,6 +26,7 @@
 pub mod ask;
 pub mod client;
 pub mod event_loop;
+pub mod evicted;
 pub mod link;
 pub mod oracle;
 pub mod owed;

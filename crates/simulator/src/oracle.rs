@@ -76,6 +76,11 @@ impl Oracle {
         &self.items
     }
 
+    /// An item is gone, without anybody asking for it.
+    pub fn evict(&mut self, key: &[u8]) {
+        self.items.remove(key);
+    }
+
     /// The version of an item that is there.
     #[must_use]
     pub fn version(&self, key: &[u8]) -> Option<u64> {

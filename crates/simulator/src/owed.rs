@@ -25,8 +25,8 @@ pub struct Owed {
     pub ending: Ending,
     /// The first so many bytes of the request are enough to answer it.
     pub due_bytes: usize,
-    /// Bytes of a value that is received in a mapping of its own, else 0.
-    pub large_bytes: usize,
+    /// Whether its value is received in a mapping of its own, and may be refused before it is there.
+    pub value: Size,
 }
 
 /// What a request comes to.
@@ -38,6 +38,15 @@ pub enum Verdict {
     Fails(Status),
     /// The connection is closed without a word.
     Silence,
+}
+
+/// How a value is received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// With its request.
+    Small,
+    /// In a mapping of its own, when there is room for it.
+    Large,
 }
 
 /// Whether anything comes behind a request.
@@ -100,7 +109,7 @@ impl Owed {
             verdict,
             ending: if request.command == Asked::Quit { Ending::Close } else { Ending::Stay },
             due_bytes: if is_too_large { head_bytes } else { head_bytes + value.len() },
-            large_bytes: if is_large { value.len() } else { 0 },
+            value: if is_large { Size::Large } else { Size::Small },
         }
     }
 
@@ -111,7 +120,7 @@ impl Owed {
             verdict: reject.answer().map_or(Verdict::Silence, Verdict::Fails),
             ending: if reject.next() == Next::Close { Ending::Close } else { Ending::Stay },
             due_bytes: HEADER_BYTES,
-            large_bytes: 0,
+            value: Size::Small,
         }
     }
 

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use memwire::clock::Clock;
 use memwire::config::Config;
 use memwire::figures::{Group, StorageStats};
-use memwire::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
+use memwire::message::{Batch, Command, ConnId, KeyHash, Older, Op, Refusal, Reply, Run, Span, Tag};
+use memwire::meter::{Crowding, Use};
 use memwire::server::Server;
 use memwire::storage::Engine;
-use memwire::storage::engine::{Versions, WhenFull};
+use memwire::storage::block::page_bytes;
+use memwire::storage::engine::{EngineConfig, Stress, Versions, WhenFull};
 use memwire::storage::log::{is_inline, segment_bytes};
 use wire::Opcode;
 
 use crate::ask::{Answer, Ask, START};
-use crate::client::{Client, Manner};
-use crate::event_loop::{EventLoop, Hearing, Timers, large_bytes};
+use crate::client::{Client, Manner, Part};
+use crate::event_loop::{EventLoop, Hearing, Timers};
+use crate::evicted::Evicted;
 use crate::link::{Link, Socket, Tears};
 use crate::oracle::{Losses, Oracle};
-use crate::owed::{Owed, Verdict};
+use crate::owed::{Owed, Size, Verdict};
 use crate::requests::{Appetite, Maker, key};
 use crate::source::Source;
 use crate::trace::{Event, Failure, Outcome, Trace};
@@ -63,7 +66,7 @@ pub struct Report {
     pub quiet: u64,
     /// Writes refused for want of memory.
     pub refusals: u64,
-    /// Items that were found missing because they had been evicted.
+    /// Items that were evicted.
     pub evicted: u64,
     /// Requests that were malformed.
     pub malformed: u64,
@@ -164,6 +167,10 @@ struct World {
     is_settling: bool,
     /// What the batch under way began with, and has written so far.
     load_bytes: usize,
+    /// What may be missing.
+    evicted: Evicted,
+    /// Whether clients held too much when the batch under way began.
+    crowding: Crowding,
     report: Report,
     trace: Trace,
 }
@@ -210,15 +217,20 @@ impl World {
         let (storage_weight, look_weight) = source.pick(&[(50, 1), (50, 1), (50, 1), (4, 6)]);
         let trace = Trace::new(source.origin());
         let server = Server::new(config, Clock::start(), 7);
-        let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter)).expect("address space");
+        let stress = source.pick(&[Stress::None, Stress::None, Stress::Relocate]);
+        let engine = EngineConfig { stress, ..server.config.engine() };
+        let mut engine = Engine::new(engine, Arc::clone(&server.meter)).expect("address space");
+        engine.report_evictions();
         Self {
             oracle: Oracle::new(server.config.item_bytes_max).with_versions(server.config.versions),
             source,
             options,
-            server,
             engine,
             now: START,
-            loops: (0..loop_count).map(|_| EventLoop::new(options.fault)).collect(),
+            loops: (0..loop_count).map(|_| EventLoop::new(&server, options.fault)).collect(),
+            server,
+            evicted: Evicted::default(),
+            crowding: Crowding::Ample,
             queue: VecDeque::new(),
             clients: Vec::new(),
             owners: BTreeMap::new(),
@@ -271,6 +283,7 @@ impl World {
             Step::Storage => self.execute(),
             Step::Maintenance => {
                 self.engine.maintain(self.now);
+                self.forget_evicted();
                 self.trace.add(Event::Maintained { now: self.now });
                 self.check_memory()
             }
@@ -461,44 +474,116 @@ impl World {
         let is_late = self.options.fault == Some(Fault::OldClock)
             && self.report.batches.is_multiple_of(OLD_CLOCK_EVERY);
         self.load_bytes = self.engine.used_bytes();
+        self.crowding = self.server.meter.crowding();
         self.oracle.advance(self.now);
         self.engine.execute(&mut batch, self.now - if is_late { DAY_SECONDS } else { 0 });
         self.trace.add(Event::Executed { event_loop, runs: batch.runs.len(), now: self.now });
+        self.evicted.begin(self.engine.take_evicted());
         if batch.runs.first().is_some_and(|run| run.executed == 0) {
             return Err("the first run of a batch comes to nothing".into());
         }
         for run in &batch.runs {
             let client = self.owner(event_loop, run.conn)?;
             for at in run.executed_ops() {
-                if answers_a_request(&batch.ops[at]) {
-                    self.check_answer(client, &batch.ops[at], &batch.replies[at], &batch)?;
+                let (op, reply) = (&batch.ops[at], &batch.replies[at]);
+                match op.command {
+                    Command::Reserve { .. } => self.check_reservation(client, reply)?,
+                    _ => self.check_answer(client, op, reply, &batch)?,
                 }
             }
         }
+        self.forget_evicted();
+        self.engine.verify()?;
         self.loops[event_loop].answer(batch);
         self.check_memory()
     }
 
+    /// Room for a large value is made, or refused with a reason.
+    fn check_reservation(&mut self, client: usize, reply: &Reply) -> Result<(), String> {
+        if matches!(reply, Reply::Refused(_)) {
+            self.check_memory_is_short(0).map_err(|why| told(client, &format!("finds no room: {why}")))?;
+            self.clients[client].has_no_room = true;
+        }
+        Ok(())
+    }
+
     fn check_answer(&mut self, client: usize, op: &Op, reply: &Reply, batch: &Batch) -> Result<(), String> {
         let (opcode, opaque) = mark(&batch.input.filled()[op.starts_at as usize..]);
-        let owed = self.clients[client].next_owed(opcode, opaque).map_err(|why| told(client, &why))?;
+        let has_no_room = std::mem::take(&mut self.clients[client].has_no_room);
+        let part = if has_no_room { Part::Head } else { Part::Due };
+        let owed = self.clients[client].next_owed(opcode, opaque, part).map_err(|why| told(client, &why))?;
         let answer = Answer::of(reply, batch);
         match &owed.verdict {
-            Verdict::Asks(ask) => {
-                self.check_refusal(ask, &answer)?;
-                let losses = self.losses(&ask.key);
-                self.oracle.check(ask, &answer, self.now, losses).map_err(|why| told(client, &why))?;
-                self.load_bytes += self.oracle.items().get(&ask.key).map_or(0, |item| item.value.len());
-            }
-            Verdict::Fails(_) => {}
-            Verdict::Silence => return Err(told(client, &format!("has {opcode} {opaque} executed"))),
+            Verdict::Asks(ask) if has_no_room => self.check_turned_away(&owed, ask, &answer),
+            Verdict::Asks(ask) => self.check_done(ask, &answer),
+            Verdict::Fails(_) => Ok(()),
+            Verdict::Silence => Err(format!("has {opcode} {opaque} executed")),
         }
+        .map_err(|why| told(client, &why))?;
         let outcome = outcome(&owed, &answer);
         self.trace.add(Event::Answered { client, opcode, opaque, outcome });
         let expected = owed.worded(&answer);
         self.count(outcome, expected.is_none());
         self.clients[client].expect(expected);
         Ok(())
+    }
+
+    /// A large value that there was no room for: nothing is looked at, and whoever sets a value must not read the older
+    /// one.
+    fn check_turned_away(&mut self, owed: &Owed, ask: &Ask, answer: &Answer) -> Result<(), String> {
+        if owed.value != Size::Large {
+            return Err(format!("found no room for {ask:?}"));
+        }
+        let is_set = matches!(ask.command, Command::Store { mode: wire::StoreMode::Set, .. });
+        let older = if is_set { Older::Delete } else { Older::Keep };
+        let refused = Ask::new(&ask.key, Command::Unstorable { why: Refusal::OutOfMemory, older });
+        self.oracle.check(&refused, answer, self.now, Losses::None)
+    }
+
+    /// A request that was executed.
+    fn check_done(&mut self, ask: &Ask, answer: &Answer) -> Result<(), String> {
+        if *answer == Answer::Refused(Refusal::OutOfMemory) {
+            if matches!(ask.command, Command::Get | Command::GetAndTouch { .. } | Command::Stats(_)) {
+                return self.check_unanswerable(ask);
+            }
+            let given = ask.given.as_ref().map_or(0, |given| given.value.0.len());
+            let older = self.oracle.items().get(&ask.key).map_or(0, |item| item.value.len());
+            self.check_memory_is_short(given + older).map_err(|why| format!("has {ask:?} refused: {why}"))?;
+        }
+        let lost_before = self.oracle.lost;
+        self.oracle.check(ask, answer, self.now, self.losses(&ask.key))?;
+        if self.oracle.lost > lost_before {
+            self.evicted.missed(&ask.key);
+        }
+        match answer {
+            Answer::Stored { .. } | Answer::Counted { .. } => {
+                self.evicted.written(&ask.key);
+                self.load_bytes += self.oracle.items().get(&ask.key).map_or(0, |item| item.value.len());
+            }
+            Answer::Hit { .. } | Answer::Touched { .. } => self.evicted.seen(&ask.key),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A value is there, and is not read: only where clients hold too much.
+    fn check_unanswerable(&mut self, ask: &Ask) -> Result<(), String> {
+        let right = self.oracle.apply(ask, self.now);
+        let is_crowded =
+            [self.crowding, self.server.meter.crowding()].iter().any(|crowding| *crowding != Crowding::Ample);
+        if is_crowded && matches!(right, Answer::Hit { .. } | Answer::Done) {
+            return Ok(());
+        }
+        Err(format!("has {ask:?} refused, and not answered {right:?}"))
+    }
+
+    /// The engine says what it has evicted: what is gone for certain, the oracle forgets, too.
+    fn forget_evicted(&mut self) {
+        self.evicted.begin(self.engine.take_evicted());
+        for key in self.evicted.end() {
+            self.oracle.evict(&key);
+            self.report.evicted += 1;
+        }
     }
 
     fn count(&mut self, outcome: Outcome, is_silent: bool) {
@@ -529,26 +614,21 @@ impl World {
     }
 
     /// Whether an item may have been evicted.
-    fn may_be_missing(&self, _key: &[u8]) -> bool {
-        self.server.config.when_full == WhenFull::Evict
+    fn may_be_missing(&self, key: &[u8]) -> bool {
+        self.evicted.may_miss(key)
     }
 
-    /// A write is refused only where it could have brought the memory to its limit, whatever the engine had kept.
-    fn check_refusal(&self, ask: &Ask, answer: &Answer) -> Result<(), String> {
-        if *answer != Answer::Refused(memwire::message::Refusal::OutOfMemory) {
-            return Ok(());
-        }
+    /// `bytes` more would have brought the memory to its limit, or so near that the engine must keep the rest for itself.
+    fn check_memory_is_short(&self, bytes: usize) -> Result<(), String> {
         let limit = self.server.config.memory_bytes_max;
-        let given = ask.given.as_ref().map_or(0, |given| given.value.0.len());
-        let older = self.oracle.items().get(&ask.key).map_or(0, |item| item.value.len());
-        let most = self.load_bytes + given + older + SEGMENTS_SPARED * segment_bytes(limit);
-        if most >= limit {
+        let most = self.load_bytes + bytes + SEGMENTS_SPARED * segment_bytes(limit);
+        if most >= limit && limit < AMPLE_BYTES {
             return Ok(());
         }
-        Err(format!("{ask:?} is refused, and memory comes to {most} bytes at most: limit is {limit}"))
+        Err(format!("memory comes to {most} bytes at most, limit is {limit}"))
     }
 
-    /// Memory keeps its limit, but for large values on their way in or out.
+    /// Memory keeps its limit, but for what clients hold.
     fn check_memory(&self) -> Result<(), String> {
         let limit = self.server.config.memory_bytes_max;
         let used = self.engine.used_bytes();
@@ -556,14 +636,25 @@ impl World {
         if used <= most {
             return Ok(());
         }
-        let clients: usize = self.clients.iter().map(Client::large_bytes_on_their_way).sum();
-        let queue: usize = self.queue.iter().map(|(_, batch)| large_bytes(batch)).sum();
-        let home: usize = self.loops.iter().map(EventLoop::large_bytes).sum();
-        let on_their_way = clients + queue + home;
-        if used <= most + on_their_way {
+        let meter = &self.server.meter;
+        let queue: usize = self.queue.iter().map(|(_, batch)| batch.lent.len()).sum();
+        let home: usize = self.loops.iter().map(EventLoop::lent_count).sum();
+        let held = meter.buffers()
+            + meter.blocks().saturating_sub(self.stored_block_bytes())
+            + meter.gauge(Use::Pinned)
+            + (queue + home) * segment_bytes(limit);
+        if used <= most + held {
             return Ok(());
         }
-        Err(format!("{used} bytes are used: limit is {limit}, and {on_their_way} are on their way"))
+        Err(format!("{used} bytes are used: limit is {limit}, and clients hold {held}"))
+    }
+
+    /// What the blocks of all items take.
+    fn stored_block_bytes(&self) -> usize {
+        let limit = self.server.config.memory_bytes_max;
+        let items = self.oracle.items().iter();
+        let large = items.filter(|(key, item)| !is_inline(key.len(), item.value.len(), limit));
+        large.map(|(_, item)| page_bytes(item.value.len())).sum()
     }
 
     /// When nothing is under way: what the engine counts is what the oracle has.
@@ -591,12 +682,19 @@ impl World {
         if figures.counters.evictions > 0 && !evicts {
             return Err(format!("{} items were evicted", figures.counters.evictions));
         }
-        let limit = self.server.config.memory_bytes_max;
-        let large = items.iter().filter(|(key, item)| !is_inline(key.len(), item.value.len(), limit));
-        let large: usize = large.map(|(_, item)| item.value.len().next_multiple_of(4096)).sum();
-        let metered = self.server.meter.blocks();
-        if metered != large {
-            return Err(format!("{metered} bytes are metered, and large values take {large}"));
+        let (meter, stored) = (&self.server.meter, self.stored_block_bytes());
+        if meter.blocks() != stored {
+            return Err(format!("{} bytes of blocks are metered, and {stored} are stored", meter.blocks()));
+        }
+        for held in [Use::Arriving, Use::Waiting, Use::Pinned, Use::Orphaned] {
+            let left = meter.gauge(held);
+            if left > 0 {
+                return Err(format!("{left} bytes are metered as {held:?}, and there are no clients"));
+            }
+        }
+        let places = self.server.receiving.bytes() + self.server.unfinished.bytes();
+        if places > 0 {
+            return Err(format!("{places} bytes have a place to be received, and there are no clients"));
         }
         self.check_memory()
     }
@@ -612,6 +710,7 @@ impl World {
         batch.runs.push(Run { conn, first_op: 0, op_count: 1, input: key, executed: 0 });
         self.oracle.advance(self.now);
         self.engine.execute(&mut batch, self.now);
+        self.forget_evicted();
         batch
     }
 }
@@ -686,7 +785,7 @@ impl World {
         let mut report = std::mem::take(&mut self.report);
         report.trace = self.trace.hash();
         report.steps = self.trace.step;
-        report.evicted = self.oracle.lost;
+        report.evicted += self.oracle.lost;
         for event_loop in &self.loops {
             report.put_back += event_loop.put_back;
             report.late_answers += event_loop.late_answers;
@@ -717,11 +816,6 @@ fn config(source: &mut Source) -> Config {
     }
 }
 
-/// Whether an operation is the request that stands at its beginning, and no preparation of one.
-fn answers_a_request(_op: &Op) -> bool {
-    true
-}
-
 /// Opcode and opaque of a request.
 fn mark(request: &[u8]) -> (Opcode, u32) {
     let opaque = request[12..16].first_chunk().expect("four bytes");
@@ -733,7 +827,6 @@ fn told(client: usize, why: &str) -> String {
 }
 
 fn outcome(owed: &Owed, answer: &Answer) -> Outcome {
-    use memwire::message::Refusal;
     if matches!(owed.verdict, Verdict::Fails(_)) {
         return Outcome::Malformed;
     }
