@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(short, long, value_name = "NUM")]
     pub threads: Option<usize>,
 
-    /// The longest value: bytes, or a number with k or m behind it; 1k to 1024m.
+    /// The longest value: bytes, or a number with k, m or g behind it; 1k to 1g.
     #[arg(short = 'I', long, default_value = "1m", value_name = "SIZE")]
     pub max_item_size: String,
 

@@ -389,11 +389,12 @@ fn memory_bytes(megabytes: usize) -> Result<usize, String> {
 }
 
 fn item_bytes(size: &str, memory_bytes_max: usize) -> Result<usize, String> {
-    let (digits, unit) = match size.trim_end_matches(['k', 'K', 'm', 'M']) {
+    let (digits, unit) = match size.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G']) {
         digits if digits.len() + 1 < size.len() => return Err(format!("-I {size}: not a size")),
         digits => match size[digits.len()..].to_ascii_lowercase().as_str() {
             "k" => (digits, 1 << 10),
             "m" => (digits, 1 << 20),
+            "g" => (digits, 1 << 30),
             _ => (digits, 1),
         },
     };
@@ -401,7 +402,7 @@ fn item_bytes(size: &str, memory_bytes_max: usize) -> Result<usize, String> {
         .parse::<usize>()
         .ok()
         .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| format!("-I {size}: a size is a number, with k or m behind it or not"))?;
+        .ok_or_else(|| format!("-I {size}: a size is a number, with k, m or g behind it or not"))?;
     if !(ITEM_BYTES_FLOOR..=ITEM_BYTES_CEILING).contains(&bytes) {
         return Err(format!("-I {size}: the longest value can be 1k to 1024m"));
     }
@@ -488,7 +489,8 @@ mod tests {
         assert_eq!(item("2048"), Ok(2048));
         assert_eq!(item("1k"), Ok(1024));
         assert_eq!(item("1024M"), Ok(1 << 30));
-        for bad in ["1025m", "1023", "km", "5mm", "x", ""] {
+        assert_eq!(item("1g"), Ok(1 << 30));
+        for bad in ["1025m", "2g", "1023", "km", "5mm", "x", ""] {
             assert!(item(bad).unwrap_err().contains("-I"), "{bad}");
         }
         assert!(resolve(&["-m", "64", "-I", "33m"]).unwrap_err().contains("half of the memory limit"));

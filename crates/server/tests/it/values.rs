@@ -321,6 +321,62 @@ fn a_value_of_300_mb_is_stored_and_read() {
     assert_eq!(number(&client.stats("slabs"), "1:large_bytes"), 0);
 }
 
+/// As large as a value can be configured to. It takes seconds, and more memory than a small machine has.
+#[test]
+#[ignore = "moves 5 GiB; run by CI in a release build"]
+fn a_value_of_1_gib_is_stored_read_overwritten_and_deleted_under_its_reader() {
+    // A body has 1 GiB at most, and the value is not all of it.
+    const LEN: usize = (1 << 30) - 100;
+    let server = Server::start(&["-m", "2048", "-I", "1g"]);
+    a_value_of_any_size_lives_its_life(&server, LEN);
+}
+
+#[test]
+fn a_value_as_large_as_half_of_the_memory_is_stored_read_overwritten_and_deleted_under_its_reader() {
+    const LEN: usize = 48 << 20;
+    let server = Server::start(&["-m", "96", "-I", "48m"]);
+    a_value_of_any_size_lives_its_life(&server, LEN);
+}
+
+#[track_caller]
+fn a_value_of_any_size_lives_its_life(server: &Server, len: usize) {
+    let connect = || {
+        let stream = server.connect();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
+        stream.set_write_timeout(Some(Duration::from_mins(1))).expect("a timeout");
+        Client::over(stream)
+    };
+    let (mut client, mut reader) = (connect(), connect());
+    let large = value(len);
+    client.set(KEY, &large);
+    assert_value(&mut client, KEY, &large, "the largest value");
+    let too_long = Request::concat(op::APPEND, KEY, vec![b'x'; 1000]);
+    assert_eq!(client.ask(&too_long), Answer::error(status::NOT_STORED), "it would be too long");
+    assert_value(&mut client, KEY, &large, "after an append that was refused");
+    drop(large);
+    let other = value(len - 1);
+    client.set(KEY, &other);
+    assert_value(&mut client, KEY, &other, "the value in its place");
+    reader.send(&Request::of(op::GET, KEY).bytes());
+    wait_until("it is being sent", || client.stat("pinned_bytes") >= len as u64 - 1);
+    assert_eq!(client.ask(&Request::of(op::DELETE, KEY)), Answer::done(0));
+    assert_eq!(client.get(KEY), None);
+    // The answer under way holds half of the memory. Small values are served meanwhile.
+    client.set("small", "v");
+    assert_eq!(client.get("small").unwrap(), b"v");
+    let request = Request::store(op::SET, KEY, &other).bytes();
+    let refused = client.send_meanwhile(&request, |client| client.receive(op::SET, 0));
+    assert_eq!(
+        refused,
+        Answer::error(status::OUT_OF_MEMORY),
+        "there is no room for another one and all the rest"
+    );
+    assert!(reader.receive(op::GET, 0).value == other, "the bytes of a value that was deleted meanwhile");
+    wait_until("nothing large is left", || client.stat("large_bytes") == 0);
+    client.set(KEY, &other);
+    assert_value(&mut client, KEY, &other, "when there is room again");
+}
+
 /// A trickle, so that an answer crosses many writes.
 #[test]
 fn a_reader_that_reads_a_little_at_a_time_gets_every_byte() {
