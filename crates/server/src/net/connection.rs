@@ -15,7 +15,7 @@ use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag}
 use crate::meter::{Charge, Meter, Use};
 use crate::net::buffer::Buffer;
 use crate::net::outbox::Outbox;
-use crate::net::socket::Transport;
+use crate::net::socket::{Socket, Transport};
 use crate::server::{Place, Server};
 use crate::session::{Next, Output, Parsed, Session};
 use crate::storage::block::Block;
@@ -48,6 +48,9 @@ pub struct Connection<S> {
     arriving: Charge,
     waiting: Charge,
 }
+
+const _: () =
+    assert!(size_of::<Connection<Socket>>() <= CONNECTION_BYTES / 2, "the rest is its slot and its socket");
 
 /// What the next bytes are.
 #[derive(Debug)]
@@ -188,7 +191,9 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    fn is_receiving(&self) -> bool {
+    /// Whether it is receiving a long request.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
         matches!(self.inbound, Inbound::Large(_) | Inbound::Long { .. })
     }
 

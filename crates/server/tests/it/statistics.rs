@@ -72,6 +72,13 @@ fn the_general_statistics_have_all_names_and_count_what_happens() {
         ("cas_badval", 1),
         ("store_too_large", 1),
         ("store_no_memory", 0),
+        ("get_no_memory", 0),
+        ("large_bytes", 0),
+        ("receiving_bytes", 0),
+        ("waiting_bytes", 0),
+        ("pinned_bytes", 0),
+        ("orphaned_bytes", 0),
+        ("crowding", 0),
         ("limit_maxbytes", 100 << 20),
         ("accepting_conns", 1),
         ("threads", 3),
@@ -81,6 +88,7 @@ fn the_general_statistics_have_all_names_and_count_what_happens() {
         assert_eq!(number(&stats, name), value, "{name}");
     }
     assert!(number(&stats, "bytes") > 2 && number(&stats, "bytes") < 200);
+    assert!(number(&stats, "buffer_bytes") > 1024, "a connection at least");
     assert!(number(&stats, "bytes_read") > 2 << 20);
     assert!(number(&stats, "bytes_written") > 24 * 20);
     let text_of = |name: &str| &stats[name];

@@ -14,6 +14,7 @@
 //! | [`rendering`] | answers into bytes |
 
 mod cases;
+mod connections;
 mod crowding;
 mod ending;
 mod eviction;
