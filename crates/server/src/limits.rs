@@ -2,7 +2,8 @@
 //!
 //! A connection has at most one run of operations on its way to the storage thread and back, and reads nothing
 //! while it has answers to send. So its memory is bounded by one turn's input and one turn's answers:
-//! [`READ_BYTES_PER_TURN`] and a partial request on the way in, [`BYTES_PER_RUN`] and one value on the way out.
+//! [`READ_BYTES_PER_TURN`] and a partial request on the way in, [`BYTES_PER_RUN`] and one value on the way out. What all
+//! of them hold together is charged on the [`meter`](crate::meter): where it has grown too much, each is given less.
 
 /// Bytes that one connection may read in one turn of its event loop, so that a busy one does not starve the rest.
 pub const READ_BYTES_PER_TURN: usize = 64 << 10;
@@ -26,7 +27,10 @@ pub const BYTES_PER_BATCH: usize = 2 << 20;
 /// A batch's buffer that has grown beyond this is given back before the batch is used again.
 pub const BATCH_BUFFER_BYTES_KEPT: usize = 1 << 20;
 
-/// The same for the buffer in which an event loop words answers.
+/// After so many uses a batch's buffers are cut to what was needed meanwhile.
+pub const BATCH_USES_PER_LOOK: u32 = 1024;
+
+/// [`BATCH_BUFFER_BYTES_KEPT`] for the buffer in which an event loop words answers.
 pub const OUTPUT_BYTES_KEPT: usize = 512 << 10;
 
 /// Batches of one event loop on their way at the same time. This bounds the storage thread's queue, too.

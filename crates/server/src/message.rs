@@ -15,7 +15,7 @@ use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
 use crate::figures::{Group, StorageStats};
-use crate::limits::BATCH_BUFFER_BYTES_KEPT;
+use crate::limits::{BATCH_BUFFER_BYTES_KEPT, BATCH_USES_PER_LOOK};
 use crate::meter::{Charge, Meter, Use};
 
 /// Operations on their way to the storage thread, or answers on their way back.
@@ -37,6 +37,9 @@ pub struct Batch {
     pub lent: Vec<Bytes>,
     /// For its buffers.
     charge: Charge,
+    /// The most that each buffer has held since they were last looked at, and how often it was used since.
+    peaks: [usize; 7],
+    use_count: u32,
 }
 
 /// The operations of one connection in one batch.
@@ -264,6 +267,8 @@ pub enum Value {
 pub struct Arena {
     bytes: Vec<u8>,
     filled: usize,
+    /// The end of the farthest room since it was emptied.
+    offered: usize,
 }
 
 impl Batch {
@@ -273,15 +278,19 @@ impl Batch {
         Self { charge: Charge::new(meter, Use::Working), ..Self::default() }
     }
 
-    /// Empties it for the next use. Buffers stay, unless they have grown beyond what is worth keeping.
+    /// Empties it for the next use. Buffers stay, unless they have grown beyond what is worth keeping, or beyond what has
+    /// been needed lately.
     pub fn recycle(&mut self) {
-        self.input.recycle();
-        empty(&mut self.runs);
-        empty(&mut self.ops);
-        empty(&mut self.replies);
-        empty(&mut self.values);
-        empty(&mut self.large);
-        empty(&mut self.lent);
+        self.use_count += 1;
+        let is_looked_at = self.use_count.is_multiple_of(BATCH_USES_PER_LOOK);
+        let [input, runs, ops, replies, values, large, lent] = &mut self.peaks;
+        self.input.recycle(input, is_looked_at);
+        empty(&mut self.runs, runs, is_looked_at);
+        empty(&mut self.ops, ops, is_looked_at);
+        empty(&mut self.replies, replies, is_looked_at);
+        empty(&mut self.values, values, is_looked_at);
+        empty(&mut self.large, large, is_looked_at);
+        empty(&mut self.lent, lent, is_looked_at);
         let buffers = [
             self.input.bytes.len(),
             buffer_bytes(&self.runs),
@@ -374,6 +383,7 @@ impl Arena {
     /// Room for `len` bytes behind what is filled. What is written there counts once it is [committed](Self::commit).
     pub fn room(&mut self, len: usize) -> &mut [u8] {
         let end = self.filled + len;
+        self.offered = self.offered.max(end);
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
         }
@@ -392,18 +402,29 @@ impl Arena {
         self.commit(bytes.len());
     }
 
-    fn recycle(&mut self) {
-        self.filled = 0;
-        if self.bytes.len() > BATCH_BUFFER_BYTES_KEPT {
-            self.bytes.truncate(BATCH_BUFFER_BYTES_KEPT);
+    /// As `empty` does it: here the room that was offered counts as needed, too.
+    fn recycle(&mut self, peak: &mut usize, is_looked_at: bool) {
+        *peak = self.offered.max(*peak);
+        (self.filled, self.offered) = (0, 0);
+        let kept = if is_looked_at {
+            std::mem::take(peak).min(BATCH_BUFFER_BYTES_KEPT)
+        } else {
+            BATCH_BUFFER_BYTES_KEPT
+        };
+        if self.bytes.len() > kept {
+            self.bytes.truncate(kept);
             self.bytes.shrink_to_fit();
         }
     }
 }
 
-fn empty<T>(buffer: &mut Vec<T>) {
+/// Empties a buffer and keeps its memory, up to a limit; where it is looked at, up to the most that was needed since the
+/// last look.
+fn empty<T>(buffer: &mut Vec<T>, peak: &mut usize, is_looked_at: bool) {
+    *peak = buffer.len().max(*peak);
     buffer.clear();
-    buffer.shrink_to(BATCH_BUFFER_BYTES_KEPT / size_of::<T>());
+    let kept = BATCH_BUFFER_BYTES_KEPT / size_of::<T>();
+    buffer.shrink_to(if is_looked_at { std::mem::take(peak).min(kept) } else { kept });
 }
 
 fn buffer_bytes<T>(buffer: &Vec<T>) -> usize {
@@ -411,3 +432,35 @@ fn buffer_bytes<T>(buffer: &Vec<T>) -> usize {
 }
 
 const _: () = assert!(size_of::<Op>() <= 80 && size_of::<Reply>() <= 32, "an operation stays small");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(batch: &mut Batch, bytes: usize) {
+        batch.input.extend(&vec![1; bytes]);
+        batch.values.extend_from_slice(&vec![1; bytes]);
+        batch.recycle();
+    }
+
+    #[test]
+    fn a_batch_is_charged_for_its_buffers_and_gives_back_what_is_not_needed_any_more() {
+        let meter = Arc::new(Meter::default());
+        let mut batch = Batch::charged_on(&meter);
+        fill(&mut batch, 100_000);
+        let charged = meter.buffers();
+        assert!(charged >= 200_000, "{charged}");
+        for _ in 0..BATCH_USES_PER_LOOK {
+            fill(&mut batch, 1000);
+        }
+        assert!(meter.buffers() >= charged / 2, "it was needed since the last look");
+        for _ in 0..BATCH_USES_PER_LOOK {
+            fill(&mut batch, 1000);
+        }
+        assert!((2000..5000).contains(&meter.buffers()), "{}", meter.buffers());
+        fill(&mut batch, 3 * BATCH_BUFFER_BYTES_KEPT);
+        assert!(meter.buffers() <= 2 * BATCH_BUFFER_BYTES_KEPT, "more is never kept");
+        drop(batch);
+        assert_eq!(meter.bytes(), 0);
+    }
+}
