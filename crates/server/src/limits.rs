@@ -15,7 +15,7 @@ pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
 pub const RESERVE_BYTES: usize = 1 << 20;
 
 /// Input bytes after which a batch takes no further connection and is sent.
-pub const INPUT_BYTES_PER_BATCH: usize = 256 << 10;
+pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
 
 /// Bytes of answers and of values copied for it after which the storage thread leaves the rest of a connection's
 /// requests for a later batch.
@@ -44,10 +44,11 @@ pub const TAIL_BYTES_COPIED: usize = 4 << 10;
 pub const CONNECTION_BYTES: usize = 1 << 10;
 
 /// What waits for a client lies in a mapping of its own from this length on: an allocator may keep what is given back
-/// to it, and there may be many.
+/// to it.
 pub const MAPPED_WAITING_BYTES: usize = 4 << 10;
-/// The same for the beginnings of long requests: most of them wait for a moment only, and a mapping costs a little.
-pub const MAPPED_ARRIVING_BYTES: usize = 16 << 10;
+/// As long as no more than this waits, it lies on the heap whatever its length: most of it waits for a moment only, and a
+/// mapping costs more than that.
+pub const HEAP_WAITING_BYTES: usize = 4 << 20;
 
 /// What clients may hold at the least before the server is [crowded](crate::meter::Crowding).
 pub const CROWD_BYTES_MIN: usize = 4 << 20;

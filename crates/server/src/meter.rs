@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::{
-    BYTES_PER_RUN, CROWD_BYTES_MIN, CROWDED_BYTES_PER_RUN, CROWDED_READ_BYTES_PER_TURN, PACKED_BYTES_PER_RUN,
-    PACKED_READ_BYTES_PER_TURN, READ_BYTES_PER_TURN,
+    BYTES_PER_RUN, CROWD_BYTES_MIN, CROWDED_BYTES_PER_RUN, CROWDED_READ_BYTES_PER_TURN, HEAP_WAITING_BYTES,
+    MAPPED_WAITING_BYTES, PACKED_BYTES_PER_RUN, PACKED_READ_BYTES_PER_TURN, READ_BYTES_PER_TURN,
 };
 
 /// What bytes are for.
@@ -121,6 +121,13 @@ impl Meter {
         } else {
             Crowding::Ample
         }
+    }
+
+    /// From which length on a buffer that waits is to have a mapping of its own.
+    #[must_use]
+    pub fn mapped_from(&self) -> usize {
+        let waiting = self.gauge(Use::Arriving) + self.gauge(Use::Waiting);
+        if waiting < HEAP_WAITING_BYTES { usize::MAX } else { MAPPED_WAITING_BYTES }
     }
 
     /// The engine tells how much may be taken before the memory is full.

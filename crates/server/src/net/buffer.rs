@@ -1,8 +1,8 @@
 //! Bytes that wait: a request that is not whole, an answer that the socket did not take.
 //!
 //! They can be many, they come and go at random, and when they are gone their memory is the cache's. An allocator may
-//! keep what is given back to it, because something else still lies beside it. So longer ones lie in mappings of their
-//! own, which go back to the system as a whole.
+//! keep what is given back to it, because something else still lies beside it. So where there are many, the longer ones
+//! lie in mappings of their own, which go back to the system as a whole.
 
 use bytes::Bytes;
 use memmap2::MmapMut;
@@ -18,8 +18,12 @@ pub struct Buffer {
 
 #[derive(Debug)]
 enum Memory {
+    /// As many bytes as were filled or offered, with room for all.
     Heap(Vec<u8>),
-    Mapped { memory: MmapMut, len: usize },
+    Mapped {
+        memory: MmapMut,
+        len: usize,
+    },
 }
 
 impl Default for Memory {
@@ -29,13 +33,13 @@ impl Default for Memory {
 }
 
 impl Buffer {
-    /// An empty buffer with room for `len` bytes, in a mapping of its own where these are `mapped_from` at least.
+    /// An empty buffer with room for `len` bytes at least, in a mapping of its own where these are `mapped_from` or more.
     #[must_use]
     pub fn with_room(len: usize, mapped_from: usize) -> Self {
         let mapped = if len < mapped_from { None } else { MmapMut::map_anon(len.max(1)).ok() };
         let memory = match mapped {
             Some(memory) => Memory::Mapped { memory, len },
-            None => Memory::Heap(vec![0; len]),
+            None => Memory::Heap(Vec::with_capacity(len)),
         };
         Self { memory, filled: 0 }
     }
@@ -60,17 +64,18 @@ impl Buffer {
     /// The part that is to be filled next, at most `limit` bytes of it. What is written there counts once it is
     /// [committed](Self::commit).
     pub fn room(&mut self, limit: usize) -> &mut [u8] {
-        let all = match &mut self.memory {
-            Memory::Heap(bytes) => &mut bytes[..],
-            Memory::Mapped { memory, len } => &mut memory[..*len],
-        };
-        let end = all.len().min(self.filled + limit);
-        &mut all[self.filled..end]
+        let end = self.filled + limit;
+        match &mut self.memory {
+            Memory::Heap(bytes) => {
+                bytes.resize(bytes.capacity().min(end), 0);
+                &mut bytes[self.filled..]
+            }
+            Memory::Mapped { memory, len } => &mut memory[self.filled..end.min(*len)],
+        }
     }
 
     /// Counts `len` bytes of the room as filled.
     pub fn commit(&mut self, len: usize) {
-        debug_assert!(len <= self.room(len).len(), "committed more than there was room for");
         self.filled += len;
     }
 
@@ -79,8 +84,20 @@ impl Buffer {
     /// # Panics
     /// Where there is no room for it.
     pub fn extend(&mut self, bytes: &[u8]) {
-        self.room(bytes.len()).copy_from_slice(bytes);
-        self.commit(bytes.len());
+        match &mut self.memory {
+            Memory::Heap(heap) => {
+                assert!(
+                    self.filled + bytes.len() <= heap.capacity(),
+                    "filled in more than there is room for"
+                );
+                heap.truncate(self.filled);
+                heap.extend_from_slice(bytes);
+            }
+            Memory::Mapped { memory, len } => {
+                memory[self.filled..*len][..bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        self.filled += bytes.len();
     }
 
     /// Bytes of memory that it takes.
@@ -96,7 +113,10 @@ impl Buffer {
     #[must_use]
     pub fn freeze(self) -> Bytes {
         match self.memory {
-            Memory::Heap(bytes) => Bytes::from(bytes),
+            Memory::Heap(mut bytes) => {
+                bytes.truncate(self.filled);
+                Bytes::from(bytes)
+            }
             memory @ Memory::Mapped { .. } => Bytes::from_owner(Frozen(Self { memory, filled: self.filled })),
         }
     }
@@ -120,7 +140,7 @@ mod tests {
             let mut buffer = Buffer::with_room(10, mapped_from);
             assert_eq!(buffer.bytes(), bytes);
             buffer.extend(b"abc");
-            assert_eq!((buffer.room(4).len(), buffer.room(40).len()), (4, 7));
+            assert_eq!((buffer.room(40).len(), buffer.room(4).len()), (7, 4));
             buffer.room(2).copy_from_slice(b"de");
             assert_eq!(buffer.filled(), b"abc");
             buffer.commit(2);

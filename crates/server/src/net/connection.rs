@@ -8,8 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::limits::{
-    CONNECTION_BYTES, LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, MAPPED_ARRIVING_BYTES, MAPPED_WAITING_BYTES,
-    READ_BYTES_PER_TURN, RESERVE_BYTES, TAIL_BYTES_COPIED,
+    CONNECTION_BYTES, LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RESERVE_BYTES,
+    TAIL_BYTES_COPIED,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
 use crate::meter::{Charge, Meter, Use};
@@ -285,11 +285,12 @@ impl<S: Transport> Connection<S> {
             let first_left = &batch.ops[run.executed_ops().end];
             // Room that was not asked for is asked for again. What it is for is no request any more.
             if !matches!(first_left.command, Command::Reserve { .. }) {
-                self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()]);
+                self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()], server);
             }
         }
         if !output.is_empty() {
-            let sent = self.outbox.send(output, &mut self.socket, &mut traffic.written);
+            let sent =
+                self.outbox.send(output, &mut self.socket, &mut traffic.written, server.meter.mapped_from());
             self.close_if_lost(&sent);
         }
         // Values that were sent are not held until the next answer comes.
@@ -425,26 +426,26 @@ impl<S: Transport> Connection<S> {
     /// Keeps the beginning of a request.
     fn keep_beginning(&mut self, beginning: &[u8], missing: usize, server: &Server) {
         if beginning.len() <= TAIL_BYTES_COPIED {
-            self.keep(beginning);
+            self.keep(beginning, server);
             self.inbound = Inbound::Request { missing };
             return;
         }
         let bytes = beginning.len() + missing;
         let Some(place) = server.unfinished.enter(bytes) else {
-            self.keep(beginning);
+            self.keep(beginning, server);
             self.inbound = Inbound::NoRoom;
             return;
         };
-        self.input = Buffer::with_room(bytes, MAPPED_ARRIVING_BYTES);
+        self.input = Buffer::with_room(bytes, server.meter.mapped_from());
         self.input.extend(beginning);
         self.inbound = Inbound::Long { missing, place };
         self.has_progressed = true;
     }
 
     /// Keeps what was read for a later turn.
-    fn keep(&mut self, bytes: &[u8]) {
+    fn keep(&mut self, bytes: &[u8], server: &Server) {
         debug_assert!(self.input.filled().is_empty(), "what is kept is what was read last");
-        self.input = Buffer::copy_of(bytes, MAPPED_WAITING_BYTES);
+        self.input = Buffer::copy_of(bytes, server.meter.mapped_from());
     }
 
     /// Begins to receive a large value, the first bytes of which may stand behind its head, up to `end`. They are few
@@ -459,13 +460,13 @@ impl<S: Transport> Connection<S> {
     ) {
         let there = (end - head.end()).min(value_bytes);
         let Some(place) = server.receiving.enter(value_bytes) else {
-            self.keep(&batch.input.filled()[head.range().start..end]);
+            self.keep(&batch.input.filled()[head.range().start..end], server);
             self.inbound = Inbound::NoRoom;
             return;
         };
         let Ok(mut block) = Block::unreserved(value_bytes, &server.meter) else {
             self.session.refuse_large(batch, head, server);
-            return self.keep_behind_value(head.end() + there, end, value_bytes - there, batch);
+            return self.keep_behind_value(head.end() + there, end, value_bytes - there, batch, server);
         };
         if there < value_bytes {
             let step = reserve(&mut block, server);
@@ -480,7 +481,7 @@ impl<S: Transport> Connection<S> {
         block.extend(&batch.input.filled()[head.end()..head.end() + there]);
         let large = batch.push_large(block.freeze());
         self.session.finish_large(batch, head, large, server);
-        self.keep_behind_value(head.end() + there, end, 0, batch);
+        self.keep_behind_value(head.end() + there, end, 0, batch, server);
     }
 
     /// Goes on with a large value: with reading it, or with asking for room first.
@@ -517,15 +518,15 @@ impl<S: Transport> Connection<S> {
         let at = Span::new(batch.input.len(), head.len());
         batch.input.extend(head);
         self.session.refuse_large(batch, at, server);
-        self.keep_behind_value(at.end(), at.end(), missing, batch);
+        self.keep_behind_value(at.end(), at.end(), missing, batch, server);
     }
 
     /// Behind a value either some of it is still to be skipped, or requests may follow.
-    fn keep_behind_value(&mut self, from: usize, end: usize, skip: usize, batch: &Batch) {
+    fn keep_behind_value(&mut self, from: usize, end: usize, skip: usize, batch: &Batch, server: &Server) {
         if skip > 0 {
             self.inbound = Inbound::Skip { bytes: skip };
         } else if from < end {
-            self.keep(&batch.input.filled()[from..end]);
+            self.keep(&batch.input.filled()[from..end], server);
             self.inbound = Inbound::Unparsed;
         }
     }
@@ -602,9 +603,9 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Takes back requests that were not executed. Whatever their parsing led to is undone: they are parsed again.
-    fn put_back(&mut self, requests: &[u8]) {
+    fn put_back(&mut self, requests: &[u8], server: &Server) {
         self.forget_input();
-        self.keep(requests);
+        self.keep(requests, server);
         self.inbound = Inbound::Unparsed;
         if self.phase == Phase::Closing {
             self.phase = Phase::Open;

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
-use crate::limits::{MAPPED_WAITING_BYTES, SLICES_PER_WRITE};
+use crate::limits::SLICES_PER_WRITE;
 use crate::net::buffer::Buffer;
 use crate::net::socket::Transport;
 use crate::session::Output;
@@ -41,7 +41,7 @@ impl Outbox {
     }
 
     /// Writes `output`, and keeps what the socket does not take. Nothing is waiting: a connection with answers to write
-    /// asks for no further ones. `written` counts the bytes.
+    /// asks for no further ones. `written` counts the bytes. Copies have mappings of their own from `mapped_from` bytes on.
     ///
     /// # Errors
     /// What the system reports: the connection is lost.
@@ -50,6 +50,7 @@ impl Outbox {
         output: &Output,
         socket: &mut impl Transport,
         written: &mut u64,
+        mapped_from: usize,
     ) -> io::Result<()> {
         debug_assert!(self.is_empty(), "answers keep their order");
         let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
@@ -58,7 +59,7 @@ impl Outbox {
         if sent == output.len() {
             return Ok(());
         }
-        self.keep(output, sent);
+        self.keep(output, sent, mapped_from);
         if takes_more { self.flush(socket, written) } else { Ok(()) }
     }
 
@@ -83,27 +84,27 @@ impl Outbox {
     }
 
     /// Keeps what is behind the first `sent` bytes. What stands side by side is copied together.
-    fn keep(&mut self, output: &Output, sent: usize) {
+    fn keep(&mut self, output: &Output, sent: usize, mapped_from: usize) {
         let mut to_copy = Vec::new();
         for part in output.behind(sent) {
             match part {
                 Rest::Copy(bytes) => to_copy.push(bytes),
                 Rest::Keep(bytes) => {
-                    self.push_copy(&to_copy);
+                    self.push_copy(&to_copy, mapped_from);
                     to_copy.clear();
                     self.parts.push_back(Part { bytes, copied_bytes: 0 });
                 }
             }
         }
-        self.push_copy(&to_copy);
+        self.push_copy(&to_copy, mapped_from);
     }
 
-    fn push_copy(&mut self, parts: &[&[u8]]) {
+    fn push_copy(&mut self, parts: &[&[u8]], mapped_from: usize) {
         let len = parts.iter().map(|part| part.len()).sum();
         if len == 0 {
             return;
         }
-        let mut copy = Buffer::with_room(len, MAPPED_WAITING_BYTES);
+        let mut copy = Buffer::with_room(len, mapped_from);
         for part in parts {
             copy.extend(part);
         }
@@ -194,7 +195,7 @@ mod tests {
         for step in [1, 99, 30_000, 66_000, 66_500, all.len()] {
             let mut socket = Narrow { takes: 0, taken: Vec::new() };
             let (mut outbox, mut written) = (Outbox::default(), 0);
-            outbox.send(&output, &mut socket, &mut written).unwrap();
+            outbox.send(&output, &mut socket, &mut written, LONG_BYTES).unwrap();
             assert_eq!(outbox.parts.len(), 3, "neighbours are copied together");
             assert_eq!(outbox.copied_bytes, page_bytes(LONG_BYTES + 200) + 1100);
             while !outbox.is_empty() {
@@ -212,7 +213,7 @@ mod tests {
         for (takes, copied_bytes) in [(all.len(), 0), (all.len() - 1100, 1100), (all.len() - 1101, 1100)] {
             let mut socket = Narrow { takes, taken: Vec::new() };
             let (mut outbox, mut written) = (Outbox::default(), 0);
-            outbox.send(&output, &mut socket, &mut written).unwrap();
+            outbox.send(&output, &mut socket, &mut written, LONG_BYTES).unwrap();
             assert_eq!((socket.taken.len(), outbox.copied_bytes), (takes, copied_bytes));
         }
     }
