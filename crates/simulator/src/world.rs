@@ -218,11 +218,18 @@ impl World {
         let trace = Trace::new(source.origin());
         let server = Server::new(config, Clock::start(), 7);
         let stress = source.pick(&[Stress::None, Stress::None, Stress::Relocate]);
-        let engine = EngineConfig { stress, ..server.config.engine() };
+        // Versions come to their end and begin again, where anybody sees them.
+        let newest_cas = match server.config.versions {
+            Versions::Told => source.pick(&[0, 0, u64::MAX - 100]),
+            Versions::Hidden => 0,
+        };
+        let engine = EngineConfig { stress, newest_cas, ..server.config.engine() };
         let mut engine = Engine::new(engine, Arc::clone(&server.meter)).expect("address space");
         engine.report_evictions();
         Self {
-            oracle: Oracle::new(server.config.item_bytes_max).with_versions(server.config.versions),
+            oracle: Oracle::new(server.config.item_bytes_max)
+                .with_versions(server.config.versions)
+                .behind_version(newest_cas),
             source,
             options,
             engine,
