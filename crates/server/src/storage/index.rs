@@ -133,18 +133,18 @@ impl Index {
         let before = table.entries.allocation_size();
         let same = |entry: &Entry| entry.kept_bits() == kept && is_same(entry.address());
         let slot = table.entries.entry(table_hash(kept), same, |entry| table_hash(entry.kept_bits()));
-        let inserted = match slot {
+        // The table may have grown either way.
+        let (slot, old) = match slot {
             Slot::Occupied(mut slot) => {
-                let old = slot.get().address();
-                *slot.get_mut() = Entry::new(hash, new);
-                return Some(old);
+                let old = std::mem::replace(slot.get_mut(), Entry::new(hash, new));
+                (slot, Some(old.address()))
             }
-            Slot::Vacant(slot) => slot.insert(Entry::new(hash, new)),
+            Slot::Vacant(slot) => (slot.insert(Entry::new(hash, new)), None),
         };
-        table.control = control_of(inserted.get(), inserted.bucket_index());
+        table.control = control_of(slot.get(), slot.bucket_index());
         self.table_bytes += table.entries.allocation_size() - before;
-        self.len += 1;
-        None
+        self.len += usize::from(old.is_none());
+        old
     }
 
     /// Takes a record out.
@@ -256,6 +256,19 @@ mod tests {
         index.remove(hash_of(7), at(1 << 39));
         assert_eq!((index.len(), index.find(hash_of(7), |_| true)), (49_999, None));
         assert!(index.bytes() > 50_000 * 9 && index.bytes() < 50_000 * 24);
+    }
+
+    /// A table grows when it is full, even where an entry then takes the place of another.
+    #[test]
+    fn its_bytes_are_counted_whatever_makes_a_table_grow() {
+        let mut index = Index::new(64 << 20);
+        let at = |n: u32| Address::from_units(u64::from(n));
+        for n in 0..1000 {
+            index.put(KeyHash(7), at(n), |_| false);
+            assert_eq!(index.put(KeyHash(7), at(n), |a| a == at(n)), Some(at(n)));
+            let told: usize = index.tables.iter().map(|table| table.entries.allocation_size()).sum();
+            assert_eq!(index.bytes(), told + size_of_val(&*index.tables));
+        }
     }
 
     #[test]
