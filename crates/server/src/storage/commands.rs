@@ -12,7 +12,7 @@ use crate::storage::counter::{self, Digits};
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine};
 use crate::storage::expiry::unix_time;
-use crate::storage::items::{Item, NewValue, block_of};
+use crate::storage::items::{Item, NewValue};
 use crate::storage::log::record::RECORD_HEADER_BYTES;
 use crate::storage::log::{self, Address};
 
@@ -130,24 +130,28 @@ impl Engine {
             return Reply::NotStored;
         }
         self.copied_bytes += value_bytes;
-        // The old value lies in the log, which is about to change: a copy of both, or the block that the new value
-        // is too large to do without.
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let parts = match side {
-            Concat::Append => [self.value(at), value.bytes()],
-            Concat::Prepend => [value.bytes(), self.value(at)],
+        let order = |old, new| match side {
+            Concat::Append => [old, new],
+            Concat::Prepend => [new, old],
         };
+        let (flags, expiration) = (header.flags(), header.expiration());
         let written = if log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max) {
+            let mut scratch = std::mem::take(&mut self.scratch);
             scratch.clear();
-            scratch.extend_from_slice(parts[0]);
-            scratch.extend_from_slice(parts[1]);
-            self.write(item, Some(at), header.flags(), header.expiration(), NewValue::Inline(&scratch))
+            for part in order(self.value(at), value.bytes()) {
+                scratch.extend_from_slice(part);
+            }
+            let written = self.write(item, Some(at), flags, expiration, NewValue::Inline(&scratch));
+            self.scratch = scratch;
+            written
         } else {
-            block_of(parts, &self.meter).and_then(|block| {
-                self.write(item, Some(at), header.flags(), header.expiration(), NewValue::Block(block))
+            let old = self.value_apart(at);
+            self.block_of(order(&old, value.bytes())).and_then(|block| {
+                // Making room may have moved the old item, or evicted it: its value is at hand all the same.
+                let at = self.find(item);
+                self.write(item, at, flags, expiration, NewValue::Block(block))
             })
         };
-        self.scratch = scratch;
         match written {
             Ok(cas) => Reply::Stored { cas },
             Err(why) => self.unstorable(item, why, Older::Keep),

@@ -1,13 +1,10 @@
 //! Items: finding, writing and ending them.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use wire::Cas;
 
 use crate::clock::UnixSeconds;
 use crate::message::{Arena, KeyHash, Payload, Refusal, Reply};
-use crate::meter::Meter;
 use crate::storage::block::Block;
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
@@ -86,8 +83,13 @@ impl Engine {
         found
     }
 
+    /// The item under a key, whatever has become of it.
+    pub(super) fn find(&self, item: Item<'_>) -> Option<Address> {
+        self.index.find(item.hash, |at| self.log.key(at) == item.key)
+    }
+
     fn lookup_life(&mut self, item: Item<'_>) -> Result<Address, Option<Life>> {
-        let at = self.index.find(item.hash, |at| self.log.key(at) == item.key).ok_or(None)?;
+        let at = self.find(item).ok_or(None)?;
         match self.flushes.life_of(self.log.header(at), self.now) {
             Life::Live => Ok(at),
             gone => {
@@ -102,6 +104,14 @@ impl Engine {
         match self.log.record(at).value {
             Stored::Inline(value) => value,
             Stored::Block(number) => self.blocks.get(number),
+        }
+    }
+
+    /// The same as something that stays when the item goes.
+    pub(super) fn value_apart(&self, at: Address) -> Bytes {
+        match self.log.record(at).value {
+            Stored::Inline(value) => Bytes::copy_from_slice(value),
+            Stored::Block(number) => self.blocks.get(number).clone(),
         }
     }
 
@@ -132,9 +142,11 @@ impl Engine {
         value: NewValue<'_>,
     ) -> Result<Option<Cas>, Refusal> {
         let inline = log::is_inline(item.key.len(), value.len(), self.config.memory_bytes_max);
-        let value = match value {
-            NewValue::Inline(bytes) if !inline => NewValue::Block(block_of([bytes, &[]], &self.meter)?),
-            value => value,
+        let (value, old) = match value {
+            NewValue::Inline(bytes) if !inline => {
+                (NewValue::Block(self.block_of([bytes, &[]])?), self.find(item))
+            }
+            value => (value, old),
         };
         let meta = Meta { hash: item.hash, cas: self.next_cas(), flags, expiration };
         let mut header =
@@ -193,6 +205,17 @@ impl Engine {
             self.end_record(old);
         }
         Ok(())
+    }
+
+    /// A block with the bytes of both parts, for which room is made first: items may have been moved and evicted.
+    pub(super) fn block_of(&mut self, parts: [&[u8]; 2]) -> Result<Bytes, Refusal> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut block = Block::new(len, &self.meter).map_err(|_| Refusal::OutOfMemory)?;
+        self.make_room_for_charged()?;
+        for part in parts {
+            block.extend(part);
+        }
+        Ok(block.freeze())
     }
 
     /// Takes an item out.
@@ -265,12 +288,4 @@ impl Engine {
             sizes.remove(&step);
         }
     }
-}
-
-pub(super) fn block_of(parts: [&[u8]; 2], meter: &Arc<Meter>) -> Result<Bytes, Refusal> {
-    let mut block = Block::new(parts[0].len() + parts[1].len(), meter).map_err(|_| Refusal::OutOfMemory)?;
-    for part in parts {
-        block.extend(part);
-    }
-    Ok(block.freeze())
 }

@@ -70,17 +70,22 @@ impl Engine {
     /// Makes room for `bytes` that are charged already, and about to arrive.
     pub(super) fn reserve(&mut self, bytes: usize) -> Reply {
         self.copied_bytes += bytes;
+        match self.make_room_for_charged() {
+            Ok(()) => Reply::Done,
+            Err(why) => Reply::Refused(why),
+        }
+    }
+
+    /// Makes room for everything that is charged.
+    pub(super) fn make_room_for_charged(&mut self) -> Result<(), Refusal> {
         let mut effort = Effort::default();
         while self.bytes_left().is_none() {
-            if !self.cool()
-                && !self.empty_for(&mut effort)
-                && !self.log.take_back()
-                && !self.sweep_everything()
-            {
-                return Reply::Refused(Refusal::OutOfMemory);
+            let made_progress = self.cool() || self.empty_for(&mut effort);
+            if !made_progress && !self.log.take_back() && !self.sweep_everything() {
+                return Err(Refusal::OutOfMemory);
             }
         }
-        Reply::Done
+        Ok(())
     }
 
     /// Lets the front ends know what they may take without asking.
