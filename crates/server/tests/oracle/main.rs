@@ -8,6 +8,7 @@
 //! | [`cases`] | single behaviours of the engine |
 //! | [`crowding`] | clients that hold too much |
 //! | [`eviction`] | who is evicted, and who stays |
+//! | [`moving`] | values that are read while everything moves |
 //! | [`ending`] | the storage thread ends when it is told to |
 //! | [`packets`] | requests and responses, byte by byte |
 //! | [`parsing`] | binary requests into operations, however they were cut up |
@@ -18,6 +19,7 @@ mod connections;
 mod crowding;
 mod ending;
 mod eviction;
+mod moving;
 mod packets;
 mod parsing;
 mod properties;
