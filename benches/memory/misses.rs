@@ -12,7 +12,7 @@ use crate::random::{Random, Zipf};
 use crate::resp::Protocol;
 use crate::server::{Program, Server, cpu_time};
 use crate::table::{Table, median};
-use crate::{Bench, LANES, TURN};
+use crate::{Bench, LANES, TURN, probe};
 
 /// Twitter's values: half of them are shorter than this.
 const STEADY: &[Sizes] = &[Sizes::Lognormal { median: 230.0, sigma: 1.0 }];
@@ -51,6 +51,8 @@ struct Found {
     whole: Gets,
     /// The same of each phase.
     phases: Vec<Gets>,
+    /// At the end: a limit does not say what a server takes.
+    rss_bytes: u64,
     cpu: Duration,
 }
 
@@ -65,7 +67,7 @@ pub(crate) fn run(bench: &mut Bench, data_mib: u32, pairs: u32) -> Result<(), St
     let programs = bench.programs(4);
     let mut heading = vec!["requests".to_owned(), "keys".to_owned(), "-m".to_owned()];
     heading.extend(programs.iter().map(|program| program.name.clone()));
-    heading.extend(["misses, memwire's to memcached's".to_owned(), "CPU s".to_owned()]);
+    heading.extend(["misses, memwire's to memcached's".to_owned(), "RSS MiB".to_owned(), "CPU s".to_owned()]);
     let mut table = Table::new(&heading.iter().map(String::as_str).collect::<Vec<&str>>());
     for play in PLAYS {
         let stage = Stage::of(play, data_mib);
@@ -80,26 +82,32 @@ pub(crate) fn run(bench: &mut Bench, data_mib: u32, pairs: u32) -> Result<(), St
                 found[at].push(measure(bench, &program, play, &stage, u64::from(pair))?);
             }
         }
-        let cpu = found.iter().map(|runs| {
-            let seconds = median(runs.iter().map(|run| run.cpu.as_secs_f64()).collect());
-            format!("{:.1}", seconds.unwrap_or_default())
-        });
-        let cpu = cpu.collect::<Vec<String>>().join(" / ");
+        let rss = list(&found, |run| run.rss_bytes as f64 / f64::from(1 << 20));
+        let cpu = list(&found, |run| run.cpu.as_secs_f64());
         let mut row = vec![play.name.to_owned(), stage.keys.to_string(), stage.memory_mib.to_string()];
         row.extend(compare(&found, |run| run.whole));
-        row.push(cpu);
+        row.extend([rss, cpu]);
         table.push(row);
         if play.phases.len() > 1 {
             for (number, sizes) in play.phases.iter().enumerate() {
                 let mut row = vec![format!("{}. {sizes:?}", number + 1), String::new(), String::new()];
                 row.extend(compare(&found, |run| run.phases[number]));
-                row.push(String::new());
+                row.extend([String::new(), String::new()]);
                 table.push(row);
             }
         }
     }
     table.print();
     Ok(())
+}
+
+/// A figure of all servers.
+fn list(found: &[Vec<Found>], figure: impl Fn(&Found) -> f64) -> String {
+    let figures = found.iter().map(|runs| {
+        let middle = median(runs.iter().map(&figure).collect());
+        format!("{:.1}", middle.unwrap_or_default())
+    });
+    figures.collect::<Vec<String>>().join(" / ")
 }
 
 /// Miss ratios of all servers, and of the first to the second. That one is taken within a pair, in which both have had
@@ -182,7 +190,12 @@ fn measure(
             tally.requests()
         );
     }
-    Ok(Found { whole: Gets::of(tally).since(warm), phases, cpu: cpu_time(server.pid())? })
+    Ok(Found {
+        whole: Gets::of(tally).since(warm),
+        phases,
+        rss_bytes: probe::rss_bytes(server.pid())?,
+        cpu: cpu_time(server.pid())?,
+    })
 }
 
 /// So many GETs in turns; what a turn has missed is stored in the next one, with the updates.
