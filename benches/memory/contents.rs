@@ -52,7 +52,7 @@ impl Contents {
     /// The value under `key`; `None` for a generation that was never stored.
     #[inline]
     pub(crate) fn value(&self, key: u32, generation: u32) -> Option<&[u8]> {
-        let len = self.len(key, generation >> PHASE_SHIFT)?;
+        let len = self.len(key, phase_of(generation))?;
         Some(&self.pattern.bytes()[Pattern::span(item_hash(key, generation), len)])
     }
 
@@ -73,6 +73,12 @@ impl Contents {
 #[inline]
 pub(crate) fn generation(phase: u32, version: u32) -> u32 {
     phase << PHASE_SHIFT | (version & ((1 << PHASE_SHIFT) - 1))
+}
+
+/// The phase of a generation.
+#[inline]
+pub(crate) fn phase_of(generation: u32) -> u32 {
+    generation >> PHASE_SHIFT
 }
 
 impl Sizes {

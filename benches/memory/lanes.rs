@@ -36,7 +36,9 @@ impl Request {
 /// What a right answer can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Hit,
+    Hit {
+        generation: u32,
+    },
     Miss,
     Stored,
     /// There was no room, which a full server may say.
@@ -242,7 +244,7 @@ impl Lane {
 fn judge(request: Request, answer: &Answer<'_>, value: &[u8], contents: &Contents) -> Result<Seen, String> {
     match (request.ask, &answer.outcome) {
         (Ask::Get, &Outcome::Hit { flags }) => match contents.value(request.key, flags) {
-            Some(right) if right == value => Ok(Seen::Hit),
+            Some(right) if right == value => Ok(Seen::Hit { generation: flags }),
             right => Err(format!(
                 "GET of key {}: a value of {} bytes that is not the one of {} bytes",
                 request.key,
@@ -261,7 +263,7 @@ impl Tally {
     #[inline]
     fn count(&mut self, verdict: Seen) {
         match verdict {
-            Seen::Hit => self.hits += 1,
+            Seen::Hit { .. } => self.hits += 1,
             Seen::Miss => self.misses += 1,
             Seen::Stored => self.stored += 1,
             Seen::Refused => self.refused += 1,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::contents::{Contents, Sizes, generation};
+use crate::contents::{Contents, Sizes, generation, phase_of};
 use crate::items::KEY_BYTES;
 use crate::lanes::{Lanes, Request, Seen, Tally};
 use crate::random::{Random, Zipf};
@@ -25,15 +25,34 @@ struct Play {
     name: &'static str,
     phases: &'static [Sizes],
     exponent: f64,
-    /// One request in so many is a SET with the size of its phase, hit or miss: or popular items would keep the size
-    /// they once had.
-    update_one_in: Option<u32>,
+    updates: Updates,
+}
+
+/// What is stored besides what was missed. Without it popular items would keep the size that they once had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Updates {
+    Never,
+    /// One key for so many GETs, by the same popularity.
+    OneIn(u32),
+    /// What was read and is of an earlier phase, as in a trace whose requests have the sizes of their time.
+    WhatIsOlder,
 }
 
 const PLAYS: &[Play] = &[
-    Play { name: "zipf 1.0", phases: STEADY, exponent: 1.0, update_one_in: None },
-    Play { name: "zipf 0.9", phases: STEADY, exponent: 0.9, update_one_in: None },
-    Play { name: "zipf 1.0, sizes shift", phases: SHIFTING, exponent: 1.0, update_one_in: Some(10) },
+    Play { name: "zipf 1.0", phases: STEADY, exponent: 1.0, updates: Updates::Never },
+    Play { name: "zipf 0.9", phases: STEADY, exponent: 0.9, updates: Updates::Never },
+    Play {
+        name: "zipf 1.0, sizes shift, what is read is renewed",
+        phases: SHIFTING,
+        exponent: 1.0,
+        updates: Updates::WhatIsOlder,
+    },
+    Play {
+        name: "zipf 1.0, sizes shift, 1 SET for 10 GETs",
+        phases: SHIFTING,
+        exponent: 1.0,
+        updates: Updates::OneIn(10),
+    },
 ];
 
 /// GETs of each phase for each key; before the first one as many again that are not counted.
@@ -198,7 +217,7 @@ fn measure(
     })
 }
 
-/// So many GETs in turns; what a turn has missed is stored in the next one, with the updates.
+/// So many GETs in turns; what a turn has missed is stored in the next one, with the [`Updates`].
 fn simulate(
     lanes: &mut Lanes<'_>,
     play: &Play,
@@ -214,11 +233,16 @@ fn simulate(
         requests.extend((0..TURN).map(|_| Request::get(zipf.rank(random))));
         absent.clear();
         lanes.exchange(&requests, |request, seen| {
-            if seen == Seen::Miss {
-                absent.push(request.key);
+            let is_older = |generation| phase_of(generation) != phase;
+            match seen {
+                Seen::Miss => absent.push(request.key),
+                Seen::Hit { generation } if play.updates == Updates::WhatIsOlder && is_older(generation) => {
+                    absent.push(request.key);
+                }
+                _ => {}
             }
         })?;
-        if let Some(one_in) = play.update_one_in {
+        if let Updates::OneIn(one_in) = play.updates {
             absent.extend((0..TURN / one_in as usize).map(|_| zipf.rank(random)));
         }
         // A key that was missed twice in a turn is stored once. They are sorted, so the order is the same everywhere.

@@ -27,9 +27,9 @@ fn what_another_thread_reads_stays_as_it_was_while_everything_moves() {
         let engine = EngineConfig { stress: Stress::Relocate, ..config.engine() };
         let mut world = World::with_engine(config, engine, Hashes::Spread);
         world.batches_lent = 2;
-        let (lend, lent) = mpsc::sync_channel::<(u8, Bytes)>(3);
+        let (lend, loans) = mpsc::sync_channel::<(u8, Bytes)>(3);
         let reader = thread::spawn(move || {
-            lent.iter().filter(|(byte, loan)| loan.iter().all(|at| at == byte)).count()
+            loans.iter().filter(|(byte, loan)| loan.iter().all(|at| at == byte)).count()
         });
         let mut read = 0;
         for round in 0..ROUNDS {
