@@ -61,7 +61,7 @@ pub enum Stress {
 /// What happens when the memory is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The oldest items go.
+    /// Items go that are least likely to be asked for; see `eviction`.
     Evict,
     /// New items are refused.
     Refuse,
