@@ -119,7 +119,8 @@ impl Owed {
             opaque,
             verdict: reject.answer().map_or(Verdict::Silence, Verdict::Fails),
             ending: if reject.next() == Next::Close { Ending::Close } else { Ending::Stay },
-            due_bytes: HEADER_BYTES,
+            // Another magic is seen on the first byte already.
+            due_bytes: if matches!(reject, Reject::BadMagic { .. }) { 1 } else { HEADER_BYTES },
             value: Size::Small,
         }
     }
@@ -222,4 +223,18 @@ fn packet(response: Response<'_>) -> Expected {
     let mut bytes = Vec::new();
     response.append_to(&mut bytes);
     Expected::Packet(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client had sent one byte of such a request when its connection was closed, and the run was called a failure.
+    #[test]
+    fn another_magic_is_seen_on_the_first_byte() {
+        let request = [0x81; HEADER_BYTES];
+        let owed = Owed::of(&request, &Config::default());
+        assert!(matches!(owed.verdict, Verdict::Silence));
+        assert_eq!((owed.due_bytes, owed.ending), (1, Ending::Close));
+    }
 }
