@@ -78,8 +78,8 @@ pub const RECEIVE_RETRY_MS: u64 = 10;
 /// How many of those that wait try again at a time.
 pub const RECEIVE_RETRIES: usize = 8;
 /// A long request of which nothing arrives for so long, or twice as long at most, is given up, with its connection:
-/// others wait for its room.
-pub const RECEIVE_STALL_MS: u64 = 10_000;
+/// others wait for its room. So is a client that takes nothing of its answers, while clients hold too much.
+pub const STALL_MS: u64 = 10_000;
 
 /// A connection that is closed for an error still reads so many bytes, for so long, because closing a socket with
 /// unread input makes the kernel send RST, which can destroy the answer on its way.

@@ -279,18 +279,8 @@ impl Batch {
     }
 
     /// Empties it for the next use. Buffers stay, unless they have grown beyond what is worth keeping, or beyond what has
-    /// been needed lately.
+    /// been needed lately. What they were in this use is charged until the end of the next one.
     pub fn recycle(&mut self) {
-        self.use_count += 1;
-        let is_looked_at = self.use_count.is_multiple_of(BATCH_USES_PER_LOOK);
-        let [input, runs, ops, replies, values, large, lent] = &mut self.peaks;
-        self.input.recycle(input, is_looked_at);
-        empty(&mut self.runs, runs, is_looked_at);
-        empty(&mut self.ops, ops, is_looked_at);
-        empty(&mut self.replies, replies, is_looked_at);
-        empty(&mut self.values, values, is_looked_at);
-        empty(&mut self.large, large, is_looked_at);
-        empty(&mut self.lent, lent, is_looked_at);
         let buffers = [
             self.input.bytes.len(),
             buffer_bytes(&self.runs),
@@ -301,6 +291,16 @@ impl Batch {
             buffer_bytes(&self.lent),
         ];
         self.charge.set(buffers.iter().sum());
+        self.use_count += 1;
+        let is_looked_at = self.use_count.is_multiple_of(BATCH_USES_PER_LOOK);
+        let [input, runs, ops, replies, values, large, lent] = &mut self.peaks;
+        self.input.recycle(input, is_looked_at);
+        empty(&mut self.runs, runs, is_looked_at);
+        empty(&mut self.ops, ops, is_looked_at);
+        empty(&mut self.replies, replies, is_looked_at);
+        empty(&mut self.values, values, is_looked_at);
+        empty(&mut self.large, large, is_looked_at);
+        empty(&mut self.lent, lent, is_looked_at);
     }
 
     /// Puts a large value into the batch and says where.
@@ -459,6 +459,8 @@ mod tests {
         }
         assert!((2000..5000).contains(&meter.buffers()), "{}", meter.buffers());
         fill(&mut batch, 3 * BATCH_BUFFER_BYTES_KEPT);
+        assert!(meter.buffers() >= 6 * BATCH_BUFFER_BYTES_KEPT, "it was there");
+        fill(&mut batch, 1000);
         assert!(meter.buffers() <= 2 * BATCH_BUFFER_BYTES_KEPT, "more is never kept");
         drop(batch);
         assert_eq!(meter.bytes(), 0);

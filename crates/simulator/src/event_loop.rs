@@ -21,7 +21,7 @@ pub struct EventLoop {
     ready: VecDeque<ConnId>,
     lingering: VecDeque<ConnId>,
     no_room: VecDeque<ConnId>,
-    receiving: Vec<ConnId>,
+    watched: Vec<ConnId>,
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
     answers: VecDeque<Box<Batch>>,
@@ -66,7 +66,7 @@ impl EventLoop {
             ready: VecDeque::new(),
             lingering: VecDeque::new(),
             no_room: VecDeque::new(),
-            receiving: Vec::new(),
+            watched: Vec::new(),
             spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
             answers: VecDeque::new(),
             output: Output::default(),
@@ -141,13 +141,13 @@ impl EventLoop {
 
     /// Looks after the progress of long requests, as it does every few seconds, and gives the connections that it has
     /// closed for want of any.
-    pub fn end_stalled(&mut self) -> Vec<ConnId> {
+    pub fn end_stalled(&mut self, server: &Server) -> Vec<ConnId> {
         let mut closed = Vec::new();
-        for id in std::mem::take(&mut self.receiving) {
+        for id in std::mem::take(&mut self.watched) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.close_if_stalled();
+            connection.close_if_stalled(server.meter.crowding());
             if connection.begins_to_be_watched() {
-                self.receiving.push(id);
+                self.watched.push(id);
             }
             self.grant(id);
             if self.connections.get_mut(id).is_none() {
@@ -194,6 +194,9 @@ impl EventLoop {
                 };
                 self.put_back += u64::from(run.op_count - run.executed);
                 connection.take_answers(run, &batch, server, &mut self.output, &mut self.traffic);
+                if connection.begins_to_be_watched() {
+                    self.watched.push(conn);
+                }
             }
             for came_to_nothing in [true, false] {
                 for run in batch.runs.iter().filter(|run| (run.executed == 0) == came_to_nothing) {
@@ -230,7 +233,7 @@ impl EventLoop {
             if connection.wants_turn() {
                 connection.take_turn(id, &mut batch, server, &mut self.traffic);
                 if connection.begins_to_be_watched() {
-                    self.receiving.push(id);
+                    self.watched.push(id);
                 }
             }
             self.grant(id);

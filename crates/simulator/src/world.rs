@@ -453,7 +453,7 @@ impl World {
         if !is_at_rest && self.is_settling {
             return Ok(());
         }
-        let closed = self.loops[number].end_stalled();
+        let closed = self.loops[number].end_stalled(&self.server);
         self.trace.add(Event::Looked { event_loop: number, closed: closed.len() });
         for id in closed {
             let client = self.owner(number, id)?;

@@ -12,7 +12,7 @@ use crate::limits::{
     TAIL_BYTES_COPIED,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
-use crate::meter::{Charge, Meter, Use};
+use crate::meter::{Charge, Crowding, Meter, Use};
 use crate::net::buffer::Buffer;
 use crate::net::outbox::Outbox;
 use crate::net::socket::{Socket, Transport};
@@ -176,19 +176,35 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    /// Whether it has begun to receive a long request, and its loop does not look after it yet; from here on it does.
+    /// Whether it has begun to receive a long request, or has answers that its client does not read, and its loop does
+    /// not look after it yet; from here on it does.
     pub fn begins_to_be_watched(&mut self) -> bool {
-        self.is_receiving() && !std::mem::replace(&mut self.watched, true)
+        (self.is_receiving() || !self.outbox.is_empty()) && !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Closes it if it is receiving a long request of which nothing has arrived since its loop looked last, or has begun
-    /// to look.
-    pub fn close_if_stalled(&mut self) {
+    /// Closes it if nothing of its long request has arrived since its loop looked last, or has begun to look. One whose
+    /// client does not read its answers either may wait, as long as there is memory for that: then its request gives
+    /// its place to others.
+    pub fn close_if_stalled(&mut self, crowding: Crowding) {
         self.watched = false;
-        if !std::mem::take(&mut self.has_progressed) && self.is_receiving() {
-            log::debug!("a long request has stalled");
-            self.phase = Phase::Closed;
+        if std::mem::take(&mut self.has_progressed) {
+            return;
         }
+        let may_wait = !self.outbox.is_empty() && crowding == Crowding::Ample;
+        match self.inbound {
+            Inbound::Long { .. } if may_wait => {
+                self.inbound = Inbound::NoRoom;
+                self.recharge();
+            }
+            Inbound::Large(_) | Inbound::Long { .. } => self.close_as_stalled(),
+            _ if self.outbox.is_empty() || may_wait => {}
+            _ => self.close_as_stalled(),
+        }
+    }
+
+    fn close_as_stalled(&mut self) {
+        log::debug!("a long request has stalled, or a client that holds memory does not read");
+        self.phase = Phase::Closed;
     }
 
     /// Whether it is receiving a long request.
@@ -291,6 +307,7 @@ impl<S: Transport> Connection<S> {
         if !output.is_empty() {
             let sent =
                 self.outbox.send(output, &mut self.socket, &mut traffic.written, server.meter.mapped_from());
+            self.has_progressed = true;
             self.close_if_lost(&sent);
         }
         // Values that were sent are not held until the next answer comes.
@@ -301,7 +318,9 @@ impl<S: Transport> Connection<S> {
     /// Writes what is waiting.
     pub fn flush(&mut self, traffic: &mut Traffic) {
         if !self.outbox.is_empty() {
+            let written = traffic.written;
             let sent = self.outbox.flush(&mut self.socket, &mut traffic.written);
+            self.has_progressed |= traffic.written > written;
             self.close_if_lost(&sent);
             self.recharge();
         }

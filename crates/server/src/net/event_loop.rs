@@ -20,7 +20,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::hop::{Bell, Home, Storage};
 use crate::limits::{
     BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
-    RECEIVE_RETRY_MS, RECEIVE_STALL_MS,
+    RECEIVE_RETRY_MS, STALL_MS,
 };
 use crate::message::{Batch, ConnId};
 use crate::meter::{Charge, Use};
@@ -103,7 +103,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         lingering: VecDeque::new(),
         no_room: VecDeque::new(),
         retry_at: None,
-        receiving: Vec::new(),
+        watched: Vec::new(),
         look_at: None,
         spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
         output: Output::default(),
@@ -133,8 +133,9 @@ struct EventLoop {
     /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
-    /// Connections that are receiving a long request, and when they are looked at for progress.
-    receiving: Vec<ConnId>,
+    /// Connections that are receiving a long request, or whose client does not read, and when they are looked at for
+    /// progress.
+    watched: Vec<ConnId>,
     look_at: Option<Instant>,
     /// Batches that are not on their way.
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
@@ -264,6 +265,9 @@ impl EventLoop {
             for run in &batch.runs {
                 if let Some(connection) = self.connections.get_mut(run.conn) {
                     connection.take_answers(run, &batch, &self.server, &mut self.output, &mut self.traffic);
+                    if connection.begins_to_be_watched() {
+                        self.watch(run.conn);
+                    }
                 }
             }
             // Those that came to nothing because the batch was full are the first in the next one.
@@ -296,9 +300,7 @@ impl EventLoop {
             if connection.wants_turn() {
                 connection.take_turn(id, &mut batch, &self.server, &mut self.traffic);
                 if connection.begins_to_be_watched() {
-                    self.receiving.push(id);
-                    self.look_at
-                        .get_or_insert_with(|| Instant::now() + Duration::from_millis(RECEIVE_STALL_MS));
+                    self.watch(id);
                 }
             }
             self.grant(id);
@@ -352,6 +354,12 @@ impl EventLoop {
         }
     }
 
+    /// Looks after the progress of a connection from here on.
+    fn watch(&mut self, id: ConnId) {
+        self.watched.push(id);
+        self.look_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(STALL_MS));
+    }
+
     /// Lets some of the connections whose request found no room try again, the first ones first.
     fn retry_receiving(&mut self) {
         if self.retry_at.is_none_or(|at| Instant::now() < at) {
@@ -374,16 +382,17 @@ impl EventLoop {
             return;
         }
         let now = Instant::now();
-        for id in std::mem::take(&mut self.receiving) {
+        let crowding = self.server.meter.crowding();
+        for id in std::mem::take(&mut self.watched) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.close_if_stalled();
+            connection.close_if_stalled(crowding);
             if connection.begins_to_be_watched() {
-                self.receiving.push(id);
+                self.watched.push(id);
             }
             self.grant(id);
         }
-        let again = !self.receiving.is_empty();
-        self.look_at = again.then(|| now + Duration::from_millis(RECEIVE_STALL_MS));
+        let again = !self.watched.is_empty();
+        self.look_at = again.then(|| now + Duration::from_millis(STALL_MS));
     }
 
     fn remove(&mut self, id: ConnId) {

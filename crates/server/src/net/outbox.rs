@@ -53,14 +53,18 @@ impl Outbox {
         mapped_from: usize,
     ) -> io::Result<()> {
         debug_assert!(self.is_empty(), "answers keep their order");
-        let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-        let count = output.fill_slices(&mut slices);
-        let (sent, takes_more) = write(socket, &slices[..count], written)?;
-        if sent == output.len() {
-            return Ok(());
+        let mut sent = 0;
+        while sent < output.len() {
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+            let count = output.fill_slices(sent, &mut slices);
+            let (taken, takes_more) = write(socket, &slices[..count], written)?;
+            sent += taken;
+            if !takes_more {
+                self.keep(output, sent, mapped_from);
+                return Ok(());
+            }
         }
-        self.keep(output, sent, mapped_from);
-        if takes_more { self.flush(socket, written) } else { Ok(()) }
+        Ok(())
     }
 
     /// Writes what is waiting, as far as the socket takes it.

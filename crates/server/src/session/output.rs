@@ -116,13 +116,16 @@ impl Output {
         values.chain([Part::Copied(rest)]).filter(|part| !part.as_bytes().is_empty())
     }
 
-    /// Its first parts as slices, as many as `slices` takes; says how many.
-    pub fn fill_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        slices
-            .iter_mut()
-            .zip(self.parts())
-            .map(|(slice, part)| *slice = IoSlice::new(part.as_bytes()))
-            .count()
+    /// Its parts behind the first `written` bytes as slices, as many as `slices` takes; says how many.
+    pub fn fill_slices<'a>(&'a self, written: usize, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut skip = written;
+        let rests = self.parts().filter_map(move |part| {
+            let bytes = part.as_bytes();
+            let rest = bytes.get(skip.min(bytes.len())..).unwrap_or_default();
+            skip = skip.saturating_sub(bytes.len());
+            (!rest.is_empty()).then_some(rest)
+        });
+        slices.iter_mut().zip(rests).map(|(slice, rest)| *slice = IoSlice::new(rest)).count()
     }
 
     /// Everything behind the first `written` bytes. Large values stay shared; the rest, and what is lent, must be copied.
@@ -176,7 +179,7 @@ mod tests {
     fn parts_come_in_order() {
         let output = output();
         let mut slices = [IoSlice::new(&[]); 8];
-        let count = output.fill_slices(&mut slices);
+        let count = output.fill_slices(0, &mut slices);
         assert_eq!(slices[..count].iter().map(|slice| slice.len()).collect::<Vec<_>>(), [2, 2, 2, 2, 2]);
         assert_eq!(
             slices[..count].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>(),
@@ -184,7 +187,13 @@ mod tests {
         );
         assert_eq!(output.len(), 10);
         let mut few = [IoSlice::new(&[]); 2];
-        assert_eq!(output.fill_slices(&mut few), 2);
+        assert_eq!(output.fill_slices(0, &mut few), 2);
+        for written in 0..=10 {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let count = output.fill_slices(written, &mut slices);
+            let rest: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            assert_eq!(rest, &b"ABcdEFGHij"[written..]);
+        }
     }
 
     #[test]

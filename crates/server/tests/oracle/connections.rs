@@ -7,7 +7,7 @@ use memwire::clock::Clock;
 use memwire::config::Config;
 use memwire::limits::{CONNECTION_BYTES, RESERVE_BYTES, TAIL_BYTES_COPIED};
 use memwire::message::{Batch, Command, ConnId};
-use memwire::meter::Use;
+use memwire::meter::{Crowding, Use};
 use memwire::net::connection::{Connection, Traffic, Wish};
 use memwire::net::socket::Transport;
 use memwire::server::Server;
@@ -29,6 +29,8 @@ struct Wire {
     arrived: Vec<u8>,
     read: usize,
     written: Vec<u8>,
+    /// Whether nobody reads at the other end.
+    is_deaf: bool,
 }
 
 impl Transport for Wire {
@@ -44,6 +46,9 @@ impl Transport for Wire {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.is_deaf {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let before = self.written.len();
         for slice in slices {
             self.written.extend_from_slice(slice);
@@ -288,6 +293,28 @@ fn unfinished_requests_wait_unread_where_there_are_too_many() {
 }
 
 #[test]
+fn an_unfinished_request_waits_for_a_client_that_does_not_read_until_there_are_too_many() {
+    let mut desk = Desk::new(Config { memory_bytes_max: 1024 * MIB, ..Config::default() });
+    let request = set(b"k", 100_000);
+    for (crowding, closes) in [(Crowding::Ample, false), (Crowding::Crowded, true)] {
+        let mut connection = desk.connect();
+        connection.socket().is_deaf = true;
+        desk.receive(&mut connection, &[&legal(GET, b"k", b"", 0), &request[..50_000]].concat());
+        assert!(connection.begins_to_be_watched());
+        connection.close_if_stalled(crowding);
+        assert!(connection.begins_to_be_watched());
+        connection.close_if_stalled(crowding);
+        if connection.wish() == Wish::Close {
+            assert!(closes, "{crowding:?}");
+            drop(connection);
+        } else {
+            assert!(!closes, "{crowding:?}");
+        }
+        assert_eq!(desk.server.unfinished.bytes(), 0, "its place is for others");
+    }
+}
+
+#[test]
 fn an_unfinished_request_that_stalls_is_given_up() {
     let mut desk = Desk::new(Config { memory_bytes_max: 1024 * MIB, ..Config::default() });
     let request = set(b"k", 100_000);
@@ -296,12 +323,12 @@ fn an_unfinished_request_that_stalls_is_given_up() {
     assert!(!connection.begins_to_be_watched(), "a short beginning may wait");
     desk.receive(&mut connection, &request[TAIL_BYTES_COPIED..50_000]);
     assert!(connection.begins_to_be_watched());
-    connection.close_if_stalled();
+    connection.close_if_stalled(Crowding::Ample);
     desk.receive(&mut connection, &request[50_000..50_001]);
     assert!(connection.begins_to_be_watched());
-    connection.close_if_stalled();
+    connection.close_if_stalled(Crowding::Ample);
     assert_eq!(connection.wish(), Wish::Wait, "it has progressed");
     assert!(connection.begins_to_be_watched());
-    connection.close_if_stalled();
+    connection.close_if_stalled(Crowding::Ample);
     assert_eq!(connection.wish(), Wish::Close);
 }
