@@ -146,7 +146,7 @@ impl Engine {
             written
         } else {
             let old = self.value_apart(at);
-            self.block_of(order(&old, value.bytes())).and_then(|block| {
+            self.block_of(order(&old, value.bytes()), old.len()).and_then(|block| {
                 // Making room may have moved the old item, or evicted it: its value is at hand all the same.
                 let at = self.find(item);
                 self.write(item, at, flags, expiration, NewValue::Block(block))
@@ -250,7 +250,9 @@ impl Engine {
             padding.fill(b' ');
             let cas = self.next_cas();
             self.newest_cas = cas.get();
-            self.log.header_mut(at).set_cas(cas);
+            let header = self.log.header_mut(at);
+            header.set_cas(cas);
+            *header = header.with_frequency_min(1);
             return Ok(self.told(cas.get()));
         }
         let mut value = digits.to_vec();

@@ -28,7 +28,7 @@ use crate::storage::sweep::Sweep;
 /// What an engine is told once.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// The memory for segments, index and large values.
+    /// The memory for segments, index, ghost, large values and buffers.
     pub memory_bytes_max: usize,
     /// The longest value.
     pub item_bytes_max: usize,
@@ -88,8 +88,6 @@ pub struct Engine {
     pub(super) sweep: Sweep,
     pub(super) ghost: Ghost,
     pub(super) victim: Option<Victim>,
-    /// Bytes of victims that writes have not paid for yet; see `memory`.
-    pub(super) look_bytes_due: usize,
     /// Keys that were evicted, where somebody wants to know.
     pub(super) evicted: Option<Vec<Box<[u8]>>>,
     pub(super) newest_cas: u64,
@@ -124,7 +122,6 @@ impl Engine {
             sweep: Sweep::default(),
             ghost: Ghost::new(),
             victim: None,
-            look_bytes_due: 0,
             evicted: None,
             newest_cas: config.newest_cas,
             now: 0,

@@ -18,16 +18,17 @@
 //! - The rule is the same for both queues: a move to the end of the main queue costs one read of those that were
 //!   counted. An item longer than the average costs a [second or a third one](reads_to_stay), since for its place
 //!   several others have to go.
-//! - An item that is written again keeps its queue and its count.
+//! - An item that is written again keeps its queue and its count. Where it is written in its old place, it keeps its age
+//!   as well, and has one more round before it instead.
 //! - What leaves the small queue is remembered in the [ghost](super::ghost).
-//! - Before anything is evicted, dead bytes are looked for: if some segment has more than a fifth of them, what lives
+//! - Before anything is evicted, dead bytes are looked for: if some segment has a fifth of them or more, what lives
 //!   in the deadest one is moved to the end of its own queue instead (cleaning), with its counts as they are. With
 //!   `-M`, cleaning is all that there is.
 //!
 //! A *victim* is the segment that is being emptied in one of these ways. It is read through a few records at a time, with
-//! a look ahead in the index, so that no write waits for more than that: while hardly any segments are free, each
-//! write pays with six bytes of a victim for each byte that it appends, and more where that is not enough.
-//! When the segment is through, nothing in it lives, and it is free.
+//! a look ahead in the index, so that no write waits for more than that: while few segments are free, each write looks
+//! at sixteen records of a victim, or at six bytes for each of its own if that is more, and at ten times as many
+//! where hardly any are free. When the segment is through, nothing in it lives, and it is free.
 //!
 //! Where everything was read often, nothing can be evicted until all counts are down, which takes up to three rounds
 //! through the main queue. A write that has looked through some MiB in vain does not wait for that: from then on it
@@ -41,7 +42,7 @@
 use crate::storage::engine::{Engine, WhenFull};
 use crate::storage::expiry::Life;
 use crate::storage::log::record::{FETCHED, FREQUENCY_MAX, LARGE};
-use crate::storage::log::{Address, Queue, Walk};
+use crate::storage::log::{Address, Queue, Stored, Walk};
 
 /// The small queue's share of the memory is one part in so many.
 const SMALL_SHARE: usize = 10;
@@ -152,6 +153,8 @@ impl Engine {
         let to = match (purpose, mercy) {
             (Purpose::Clean, _) => Some((self.log.queue_of(at), frequency)),
             (Purpose::Evict, Mercy::None) => None,
+            // It stays in memory whether or not it stays an item, so its eviction frees nothing.
+            (Purpose::Evict, Mercy::Rule) if self.is_being_sent(at) => Some((Queue::Main, frequency)),
             (Purpose::Evict, Mercy::Rule) => {
                 let left = frequency.checked_sub(reads_to_stay(header.item_bytes(), mean_bytes));
                 left.map(|left| (Queue::Main, left))
@@ -164,13 +167,20 @@ impl Engine {
         }
     }
 
+    fn is_being_sent(&self, at: Address) -> bool {
+        matches!(self.log.record(at).value, Stored::Block(number) if self.blocks.is_pinned(number))
+    }
+
     /// Moves an item to the end of a queue. Says whether there was room.
     pub(super) fn relocate(&mut self, at: Address, queue: Queue, frequency: u16) -> bool {
         debug_assert!(frequency <= FREQUENCY_MAX);
         let header = self.log.header(at);
         let (hash, bytes) = (header.hash(), header.record_bytes());
-        if !self.log.has_room(queue, bytes) && !self.log.open_segment(queue, self.now) {
-            return false;
+        if !self.log.has_room(queue, bytes) {
+            let has_opened = self.may_open_for_moving() && self.log.open_segment(queue, self.now);
+            if !has_opened {
+                return false;
+            }
         }
         let to = self.log.append_copy(queue, at);
         self.log.header_mut(to).set_frequency(frequency);
@@ -182,6 +192,7 @@ impl Engine {
     }
 
     fn evict(&mut self, at: Address) {
+        debug_assert!(self.config.when_full == WhenFull::Evict, "where nothing is evicted there was room");
         let queue = self.log.queue_of(at);
         let header = self.log.header(at);
         let hash = header.hash();

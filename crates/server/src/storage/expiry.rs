@@ -46,15 +46,15 @@ impl Flushes {
         self.pending = Some(unix_time(at, now));
     }
 
-    /// Draws the line of a flush whose time has come, and says whether there was one. To be called before anything
+    /// Draws the line of a flush whose time has come, and says whether that ended anything. To be called before anything
     /// else is done at `now`.
     pub fn advance(&mut self, now: UnixSeconds, newest: u64) -> bool {
         let has_come = self.pending.is_some_and(|time| time <= now);
-        if has_come {
-            self.line = Some(newest);
-            self.pending = None;
+        if !has_come {
+            return false;
         }
-        has_come
+        self.pending = None;
+        self.line.replace(newest) != Some(newest)
     }
 
     /// Whether an item is still there at `now`.

@@ -3,10 +3,10 @@
 //! An item that is asked for again soon after it was evicted from the small queue was judged too early. The ghost
 //! remembers a fingerprint of each such item for a while, so that it goes to the main queue when it is stored again.
 //!
-//! A table of buckets of eight fingerprints, a cache line half each. A fingerprint is 16 bits of the hash, and the time
+//! A table of buckets of eight fingerprints, half a cache line each. A fingerprint is 16 bits of the hash, and the time
 //! at which it came, in 16 bits, counted in evictions. It stands for as many evictions as the ghost has places, and
-//! then counts as absent; a new one takes the place of the oldest in its bucket. Wrong positives are one in some
-//! thousands, and cost nothing but a place in the main queue.
+//! then counts as absent; a new one takes the place of the oldest in its bucket. Wrong positives are one in thousands,
+//! some more beyond ten million items, where place and fingerprint share bits; they cost a place in the main queue.
 //!
 //! In published traces a ghost for three to five items in ten of those that are stored misses least, and one for none
 //! of them loses what S3-FIFO has before FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP
@@ -23,17 +23,16 @@ const BUCKETS_MIN: usize = 64;
 /// The ghost.
 #[derive(Debug)]
 pub struct Ghost {
-    buckets: Vec<Bucket>,
+    /// Of plain numbers, so that the system makes the zeros, page by page, when they are needed.
+    buckets: Vec<[u32; SLOTS]>,
     /// Fingerprints that have come.
     inserted: u64,
 }
 
 /// Fingerprint in the upper half, time in the lower one; 0 for none, at the cost of the one fingerprint that is 0, in
 /// the one epoch that is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Slot(u32);
-
-type Bucket = [Slot; SLOTS];
 
 impl Slot {
     fn new(fingerprint: u16, epoch: u16) -> Self {
@@ -62,7 +61,7 @@ impl Ghost {
         let wanted = (item_count / 2 / SLOTS).next_power_of_two().max(BUCKETS_MIN);
         let has = self.buckets.len();
         if wanted > has || wanted * 4 < has {
-            *self = Self { buckets: vec![Bucket::default(); wanted], inserted: 0 };
+            *self = Self { buckets: vec![[0; SLOTS]; wanted], inserted: 0 };
         }
     }
 
@@ -84,10 +83,10 @@ impl Ghost {
         let now = self.epoch();
         let fingerprint = hash.0 as u16;
         let bucket = &mut self.buckets[at];
-        let same = bucket.iter().position(|slot| slot.has(fingerprint) && *slot != Slot(0));
-        let oldest = || (0..SLOTS).max_by_key(|&at| bucket[at].age(now)).unwrap_or(0);
+        let same = bucket.iter().position(|&slot| slot != 0 && Slot(slot).has(fingerprint));
+        let oldest = || (0..SLOTS).max_by_key(|&at| Slot(bucket[at]).age(now)).unwrap_or(0);
         let place = same.unwrap_or_else(oldest);
-        bucket[place] = Slot::new(fingerprint, now);
+        bucket[place] = Slot::new(fingerprint, now).0;
         self.inserted += 1;
     }
 
@@ -96,10 +95,13 @@ impl Ghost {
         let Some(at) = self.bucket_of(hash) else { return false };
         let now = self.epoch();
         let fingerprint = hash.0 as u16;
-        let remembered = |slot: &&mut Slot| slot.has(fingerprint) && u64::from(slot.age(now)) <= EPOCHS;
+        let remembered = |slot: &&mut u32| {
+            let slot = Slot(**slot);
+            slot.has(fingerprint) && u64::from(slot.age(now)) <= EPOCHS
+        };
         match self.buckets[at].iter_mut().find(remembered) {
             Some(slot) => {
-                *slot = Slot(0);
+                *slot = 0;
                 true
             }
             None => false,

@@ -144,7 +144,7 @@ impl Engine {
         let inline = log::is_inline(item.key.len(), value.len(), self.config.memory_bytes_max);
         let (value, old) = match value {
             NewValue::Inline(bytes) if !inline => {
-                (NewValue::Block(self.block_of([bytes, &[]])?), self.find(item))
+                (NewValue::Block(self.block_of([bytes, &[]], 0)?), self.find(item))
             }
             value => (value, old),
         };
@@ -159,14 +159,16 @@ impl Engine {
         }
         self.newest_cas = meta.cas.get();
         self.counters.total_items += 1;
-        self.keep_spare(header.item_bytes());
+        self.keep_spare(header.record_bytes());
         Ok(self.told(meta.cas.get()))
     }
 
     /// Writes over the old item where it lies. Says whether it could.
     fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &NewValue<'_>) -> bool {
         let before = self.log.header(at).item_bytes();
-        let done = self.log.rewrite(at, header, value.bytes());
+        // What was written elsewhere would be the newest of its queue; what stays has one more round before it.
+        let header = header.with_frequency_min(1);
+        let done = self.log.rewrite(at, &header, value.bytes());
         if done {
             self.account(before, Track::Leave);
             self.account(header.item_bytes(), Track::Enter);
@@ -208,10 +210,11 @@ impl Engine {
     }
 
     /// A block with the bytes of both parts, for which room is made first: items may have been moved and evicted.
-    pub(super) fn block_of(&mut self, parts: [&[u8]; 2]) -> Result<Bytes, Refusal> {
+    /// `held_bytes` stay in memory whatever is evicted, because they are among the parts.
+    pub(super) fn block_of(&mut self, parts: [&[u8]; 2], held_bytes: usize) -> Result<Bytes, Refusal> {
         let len = parts.iter().map(|part| part.len()).sum();
         let mut block = Block::new(len, &self.meter).map_err(|_| Refusal::OutOfMemory)?;
-        self.make_room_for_charged()?;
+        self.make_room_for_charged(held_bytes)?;
         for part in parts {
             block.extend(part);
         }

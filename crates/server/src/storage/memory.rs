@@ -11,8 +11,8 @@
 //! What others have taken since the last batch (large values on their way in or out, buffers, a grown index) goes off
 //! the cache at the next one: free segments give their pages back, and if there are none, some are emptied.
 //!
-//! So that a write seldom waits for 3, each write that finds few segments free goes on emptying the next one, by as much
-//! as it has written itself and a little more.
+//! So that a write seldom waits for 3, each write that finds few segments free goes on emptying the next one, by some
+//! times as much as it has written itself.
 
 use crate::message::{Refusal, Reply};
 use crate::storage::engine::{Engine, WhenFull};
@@ -21,16 +21,16 @@ use crate::storage::log::Queue;
 
 /// Free segments that only moving may use.
 ///
-/// What lives in a victim fits into one segment. A write that goes to the same queue meanwhile may take room in the
-/// segment that was opened for it, but none after that, since there is no free segment besides the reserve until the
-/// victim is empty. So a victim needs at most two.
+/// What lives in a victim fits into one segment, but writes to the same queue may take some of its room before the
+/// victim is empty: then a second one is opened, and if that is taken, too, what is left of the victim is evicted. Where
+/// nothing may be evicted no write comes between, and one is enough.
 const RESERVE_SEGMENTS: usize = 2;
 
 /// Free segments, besides the reserve, below which writes go on emptying: one in so many, and at most so many.
 const SPARE_SHARE: usize = 128;
 /// See [`SPARE_SHARE`].
 const SPARE_MAX: usize = 8;
-/// Bytes of a victim that are looked at for each byte written, while few segments are free.
+/// Bytes of a victim that are looked at for each byte written, while few segments are free: sixteen records at least.
 const LOOK_BYTES: usize = 6;
 /// The same, while hardly any are.
 const LOOK_BYTES_URGENT: usize = 64;
@@ -58,10 +58,10 @@ impl Engine {
 
     /// Gives back what others have taken since the last batch.
     pub(super) fn settle(&mut self) {
-        self.log.take_back();
         let mut effort = Effort::default();
+        self.log.take_back();
         while self.bytes_left().is_none() {
-            if !self.cool() && !self.empty_for(&mut effort) {
+            if !self.cool() && !self.empty_for(&mut effort) && !self.log.take_back() {
                 return;
             }
         }
@@ -70,22 +70,34 @@ impl Engine {
     /// Makes room for `bytes` that are charged already, and about to arrive.
     pub(super) fn reserve(&mut self, bytes: usize) -> Reply {
         self.copied_bytes += bytes;
-        match self.make_room_for_charged() {
+        match self.make_room_for_charged(0) {
             Ok(()) => Reply::Done,
             Err(why) => Reply::Refused(why),
         }
     }
 
-    /// Makes room for everything that is charged.
-    pub(super) fn make_room_for_charged(&mut self) -> Result<(), Refusal> {
+    /// Makes room for everything that is charged, where `held_bytes` of large values stay in memory even if they are
+    /// evicted.
+    pub(super) fn make_room_for_charged(&mut self, held_bytes: usize) -> Result<(), Refusal> {
         let mut effort = Effort::default();
         while self.bytes_left().is_none() {
-            let made_progress = self.cool() || self.empty_for(&mut effort);
-            if !made_progress && !self.log.take_back() && !self.sweep_everything() {
+            // What cannot be held does not empty the cache first.
+            if self.bytes_without_items() + held_bytes > self.config.memory_bytes_max {
+                return Err(Refusal::OutOfMemory);
+            }
+            let made_progress = self.log.take_back() || self.cool() || self.empty_for(&mut effort);
+            if !made_progress && !self.sweep_everything() {
                 return Err(Refusal::OutOfMemory);
             }
         }
         Ok(())
+    }
+
+    /// What would be used if everything were evicted.
+    fn bytes_without_items(&self) -> usize {
+        let block_bytes: usize = Queue::ALL.iter().map(|queue| self.log.block_bytes_of(*queue)).sum();
+        self.used_bytes() - self.log.resident_bytes() - block_bytes
+            + RESERVE_SEGMENTS * self.log.segment_bytes()
     }
 
     /// Lets the front ends know what they may take without asking.
@@ -98,30 +110,45 @@ impl Engine {
         let mut effort = Effort::default();
         loop {
             let made_progress = if self.bytes_left().is_none() {
-                self.cool() || self.empty_for(&mut effort)
+                self.log.take_back() || self.cool() || self.empty_for(&mut effort)
             } else if self.log.has_room(queue, bytes) {
                 return Ok(());
             } else if self.free_segments() > 0 {
                 self.log.open_segment(queue, self.now)
             } else {
-                self.empty_for(&mut effort)
+                self.log.take_back() || self.empty_for(&mut effort)
             };
-            if !made_progress && !self.log.take_back() && !self.sweep_everything() {
+            if !made_progress && !self.sweep_everything() {
                 return Err(Refusal::OutOfMemory);
             }
         }
     }
 
-    /// Goes on emptying, as far as it befits a write of `bytes`, if few segments are free.
+    /// Goes on emptying, as far as it befits a write of `bytes`, if few segments are free. Where nothing may be evicted,
+    /// that is left until there is need: a segment with a few dead bytes may soon have more.
     pub(super) fn keep_spare(&mut self, bytes: usize) {
-        let aim = (self.log.segment_count() / SPARE_SHARE).min(SPARE_MAX);
-        let free = self.free_segments();
-        let factor = if free * 2 < aim { LOOK_BYTES_URGENT } else { LOOK_BYTES };
-        self.look_bytes_due += bytes * factor;
-        while self.look_bytes_due > 0 {
-            let looked = if self.free_segments() < aim { self.empty_victim(Mercy::Rule, false) } else { 0 };
-            self.look_bytes_due = if looked == 0 { 0 } else { self.look_bytes_due.saturating_sub(looked) };
+        if self.config.when_full == WhenFull::Refuse {
+            return;
         }
+        let aim = (self.log.segment_count() / SPARE_SHARE).min(SPARE_MAX);
+        // Those that are lent are free in a moment.
+        let has_enough = |engine: &Self| engine.free_segments() + engine.log.lent_segments() >= aim;
+        let factor = if self.free_segments() * 2 < aim { LOOK_BYTES_URGENT } else { LOOK_BYTES };
+        let mut due = (bytes * factor).min(PATIENCE_BYTES);
+        while due > 0 && !has_enough(self) {
+            match self.empty_victim(Mercy::Rule, false) {
+                0 => return,
+                looked => due = due.saturating_sub(looked),
+            }
+        }
+    }
+
+    /// Whether moving may open a segment for a queue: if that takes no more memory than there is, or if what is moved
+    /// must not be lost.
+    pub(super) fn may_open_for_moving(&self) -> bool {
+        self.config.when_full == WhenFull::Refuse
+            || self.log.warm_segments() > 0
+            || self.used_bytes() + self.log.segment_bytes() <= self.config.memory_bytes_max
     }
 
     /// Gives back the pages of a free segment, other than the reserve. Says whether there was one.

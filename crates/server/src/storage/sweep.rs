@@ -16,6 +16,8 @@ use crate::storage::log::Walk;
 /// Records looked at with each batch, and when there is nothing else to do.
 const RECORDS_PER_BATCH: usize = 32;
 const RECORDS_WHEN_IDLE: usize = 4096;
+/// Records looked at before a write is refused, at most. The next one that is refused goes on from there.
+const RECORDS_WHEN_REFUSED: usize = 16 * RECORDS_WHEN_IDLE;
 /// Seconds between two readings of a segment, at least.
 const PAUSE_S: UnixSeconds = 10;
 
@@ -28,6 +30,8 @@ pub(super) struct Sweep {
     next: usize,
     /// Until when no segment is due, as far as was seen.
     seen_until: UnixSeconds,
+    /// When nothing was left that was over.
+    clean_at: UnixSeconds,
 }
 
 impl Engine {
@@ -41,11 +45,23 @@ impl Engine {
         self.sweep(RECORDS_WHEN_IDLE, PAUSE_S)
     }
 
-    /// Takes out everything that is over, for someone who would be refused otherwise. Says whether that was anything.
+    /// Takes out some of what is over, for someone who would be refused otherwise. Says whether there was anything, as
+    /// far as it has looked.
     pub(super) fn sweep_everything(&mut self) -> bool {
+        if self.sweep.clean_at == self.now {
+            return false;
+        }
         let before = self.counters.reclaimed;
         self.sweep_anew();
-        while self.sweep(RECORDS_WHEN_IDLE, 0) {}
+        for _ in 0..RECORDS_WHEN_REFUSED / RECORDS_WHEN_IDLE {
+            if !self.sweep(RECORDS_WHEN_IDLE, 0) {
+                self.sweep.clean_at = self.now;
+                break;
+            }
+            if self.counters.reclaimed > before {
+                break;
+            }
+        }
         self.counters.reclaimed > before
     }
 
@@ -53,6 +69,7 @@ impl Engine {
     pub(super) fn sweep_anew(&mut self) {
         self.sweep.next = 0;
         self.sweep.seen_until = 0;
+        self.sweep.clean_at = 0;
     }
 
     /// Looks at `limit` records of segments that are due. Says whether there are more.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use memwire::config::Config;
-use memwire::message::Command;
+use memwire::message::{Command, Refusal};
 use memwire::storage::engine::WhenFull;
-use wire::Expiration;
+use wire::{Concat, Direction, Expiration};
 
 use crate::world::{Answer, Ask, Hashes, World};
 
@@ -168,6 +168,36 @@ fn an_item_that_is_written_again_keeps_its_queue_and_its_count() {
     assert_eq!(cache.queues()[1], 1);
     cache.scan(FIT);
     assert_eq!(cache.world.value("early"), Some(Bytes::from(vec![b'w'; VALUE_BYTES + 20])));
+}
+
+#[test]
+fn an_item_that_is_written_where_it_lies_is_in_use() {
+    let mut cache = Cache::new(WhenFull::Evict);
+    cache.set("written");
+    cache.set("idle");
+    cache.world.ask_one(Ask::set("counted", "100"));
+    for _ in 0..20 {
+        cache.scan(FIT / 2);
+        cache.set("written");
+        let answer = cache.world.ask_one(Ask::count("counted", Direction::Increment, 1));
+        assert!(matches!(answer, Answer::Counted { .. }), "{answer:?}");
+    }
+    assert_eq!(["written", "idle"].map(|key| cache.has(key)), [true, false]);
+    assert_eq!(cache.world.value("counted").unwrap(), "120");
+}
+
+#[test]
+fn what_cannot_be_held_does_not_empty_the_cache() {
+    let config =
+        Config { memory_bytes_max: LIMIT_BYTES, item_bytes_max: LIMIT_BYTES / 2, ..Config::default() };
+    let mut world = World::new(config, Hashes::Spread);
+    world.ask_one(Ask::set("small", "v"));
+    world.ask_one(Ask::set("long", vec![b'v'; LIMIT_BYTES / 2 - 1000]));
+    let answer = world.ask_one(Ask::concat(Concat::Append, "long", "x"));
+    assert_eq!(answer, Answer::Refused(Refusal::OutOfMemory));
+    assert_eq!(world.value("small").unwrap(), "v");
+    assert_eq!(world.value("long").unwrap().len(), LIMIT_BYTES / 2 - 1000);
+    assert_eq!(world.figures().counters.evictions, 0);
 }
 
 #[test]

@@ -11,6 +11,9 @@
 //!   main:      [ x...x. ]   [ ....xx ]   [ .x...x ]   [ ..|     ]   open
 //!   free:      [        ]   warm          [        ]   cold         [ xxxxxx ]   lent
 //! ```
+//! Whoever changes a record says where it lies by an address that the index holds: that is what the safety of the
+//! unsafe blocks below rests on, so nobody outside of `storage` can.
+//!
 //! A free segment is warm while its pages are in memory, and cold after they were given back, or before they were
 //! ever touched. Only the system's zero pages stand behind a cold one, so cold segments cost nothing. One that is
 //! still lent when its last record ends waits until nobody looks at it any more.
@@ -41,7 +44,7 @@ pub struct Address(u64);
 impl Address {
     /// The address so many units from the log's beginning. 40 bits of units are 8 TiB.
     #[must_use]
-    pub fn from_units(units: u64) -> Self {
+    pub(in crate::storage) fn from_units(units: u64) -> Self {
         debug_assert!(units < 1 << 40, "an address has 40 bits");
         Self(units)
     }
@@ -301,6 +304,12 @@ impl Log {
         }
     }
 
+    /// Bytes of the blocks that a queue's records stand for.
+    #[must_use]
+    pub fn block_bytes_of(&self, queue: Queue) -> usize {
+        self.line(queue).block_bytes
+    }
+
     /// Memory that a queue takes, values in blocks included.
     #[must_use]
     pub fn queue_bytes(&self, queue: Queue) -> usize {
@@ -359,8 +368,9 @@ impl Log {
     /// Looks whether what is lent has come back. Says whether a segment is free because of it.
     pub fn take_back(&mut self) -> bool {
         let waiting = self.lent.len();
-        if waiting > 0 {
-            for id in std::mem::take(&mut self.lent) {
+        for at in (0..waiting).rev() {
+            if !self.pages.is_lent(self.lent[at] as usize) {
+                let id = self.lent.swap_remove(at);
                 self.free(id);
             }
         }
@@ -435,7 +445,13 @@ impl Log {
     /// Where the open segment has no room for it.
     #[expect(unsafe_code, reason = "see pages")]
     #[inline]
-    pub fn append(&mut self, queue: Queue, header: &RecordHeader, key: &[u8], value: &[u8]) -> Address {
+    pub(in crate::storage) fn append(
+        &mut self,
+        queue: Queue,
+        header: &RecordHeader,
+        key: &[u8],
+        value: &[u8],
+    ) -> Address {
         let bytes = header.record_bytes();
         let offset = self.take_room(queue, bytes);
         // SAFETY: no record has been here since the segment was opened, and then it was not lent.
@@ -453,7 +469,7 @@ impl Log {
     /// # Panics
     /// Where the open segment has no room for it.
     #[expect(unsafe_code, reason = "see pages")]
-    pub fn append_copy(&mut self, queue: Queue, at: Address) -> Address {
+    pub(in crate::storage) fn append_copy(&mut self, queue: Queue, at: Address) -> Address {
         let bytes = self.header(at).record_bytes();
         let offset = self.take_room(queue, bytes);
         // SAFETY: as for `append`.
@@ -528,7 +544,7 @@ impl Log {
     /// Where the log has no record there.
     #[expect(unsafe_code, reason = "see pages")]
     #[inline]
-    pub fn header_mut(&mut self, at: Address) -> &mut RecordHeader {
+    pub(in crate::storage) fn header_mut(&mut self, at: Address) -> &mut RecordHeader {
         // SAFETY: what is lent is values, behind a header and a key; see `lend_value`.
         let bytes = unsafe { self.pages.bytes_mut(at.bytes(), RECORD_HEADER_BYTES) };
         RecordHeader::mut_from_bytes(bytes).expect("a header has as many bytes")
@@ -537,7 +553,7 @@ impl Log {
     /// Lends the value of the record at `at`, and keeps its segment until it is let go: `None` for a small one, which is
     /// to be copied, and for one that lies in a block, which has holders of its own.
     #[must_use]
-    pub fn lend_value(&self, at: Address) -> Option<Bytes> {
+    pub(in crate::storage) fn lend_value(&self, at: Address) -> Option<Bytes> {
         let header = self.header(at);
         let (key_len, value_len) = (header.key_len(), header.value_len());
         let is_worth_it = value_len >= LENT_BYTES_MIN && !header.is(LARGE);
@@ -547,7 +563,7 @@ impl Log {
     /// The value of the record at `at`, to be changed in place: `None` where it lies in a block, or where somebody may
     /// be looking at it.
     #[expect(unsafe_code, reason = "see pages")]
-    pub fn value_mut(&mut self, at: Address) -> Option<&mut [u8]> {
+    pub(in crate::storage) fn value_mut(&mut self, at: Address) -> Option<&mut [u8]> {
         let header = *self.header(at);
         if header.is(LARGE) || self.may_be_lent(at) {
             return None;
@@ -560,8 +576,12 @@ impl Log {
     /// Writes another header and value in the place of those at `at`, under the same key. Says whether it could: the
     /// new record must be as long as the old one, both must lie in the log, and nobody may be looking at the old one.
     #[expect(unsafe_code, reason = "see pages")]
-    pub fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &[u8]) -> bool {
+    pub(in crate::storage) fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &[u8]) -> bool {
         let old = self.header(at);
+        assert!(
+            old.key_len() == header.key_len() && header.value_len() == value.len(),
+            "a header of this record"
+        );
         let is_alike = old.record_bytes() == header.record_bytes() && !old.is(LARGE) && !header.is(LARGE);
         if !is_alike || self.may_be_lent(at) {
             return false;
@@ -585,7 +605,7 @@ impl Log {
     ///
     /// # Panics
     /// Where the record has ended before.
-    pub fn end(&mut self, at: Address) {
+    pub(in crate::storage) fn end(&mut self, at: Address) {
         let block_bytes = self.block_bytes(at);
         let header = self.header_mut(at);
         assert!(!header.is(DEAD), "a record ends once");
@@ -621,13 +641,13 @@ impl Log {
     }
 
     /// Sets when the item at `at` ends, 0 for never.
-    pub fn set_expiration(&mut self, at: Address, expiration: UnixSeconds) {
+    pub(in crate::storage) fn set_expiration(&mut self, at: Address, expiration: UnixSeconds) {
         self.header_mut(at).set_expiration(expiration);
         self.note_expiration(at);
     }
 
     /// Lets its segment know when the item at `at` ends.
-    pub fn note_expiration(&mut self, at: Address) {
+    pub(in crate::storage) fn note_expiration(&mut self, at: Address) {
         let ends = self.header(at).expiration();
         if ends != 0 {
             let id = self.segment_of(at);
@@ -651,13 +671,18 @@ impl Log {
         self.walk(id)
     }
 
-    /// The segment, other than an open one, with the most dead bytes, if these are `dead_bytes_min` at least.
+    /// The segment, other than an open or a lent one, with the most dead bytes, if these are `dead_bytes_min` at least.
     #[must_use]
     pub fn walk_deadest(&self, dead_bytes_min: usize) -> Option<Walk> {
-        // A free segment has no dead bytes.
-        let dead = self.segments.iter().enumerate().map(|(id, segment)| (segment.dead_bytes(), id as u32));
-        let (_, id) = dead.filter(|&(dead, id)| dead >= dead_bytes_min && !self.is_open(id)).max()?;
-        self.walk(id)
+        let mut deadest = (dead_bytes_min.max(1) - 1, None);
+        for (id, segment) in self.segments.iter().enumerate() {
+            // A free segment has no dead bytes.
+            let is_deader = segment.dead_bytes() > deadest.0;
+            if is_deader && !self.is_open(id as u32) && !self.pages.may_be_lent(id) {
+                deadest = (segment.dead_bytes(), Some(id as u32));
+            }
+        }
+        self.walk(deadest.1?)
     }
 
     /// The next segment from number `from` on, some of whose items may have ended by `now`, with its number. It is not

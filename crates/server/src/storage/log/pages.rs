@@ -4,10 +4,11 @@
 //! an I/O thread sends it from where it lies, while the storage thread goes on writing elsewhere. Each segment has a
 //! pin, which every loan from it shares, so that nobody needs to count: a segment whose pin has one holder is not lent.
 //!
-//! All of the server's shared memory is in this file. Two rules make it sound, and the two functions that could break
+//! All of the log's shared memory is in this file. Two rules make it sound, and the three functions that could break
 //! them are `unsafe`:
 //!
-//! 1. Bytes that are lent do not change, and their pages stay ([`Pages::bytes_mut`], [`Pages::give_back`]).
+//! 1. Bytes that are lent do not change, and their pages stay ([`Pages::bytes_mut`], [`Pages::copy`],
+//!    [`Pages::give_back`]).
 //! 2. Everything else follows Rust's own rule: `&Pages` reads, `&mut Pages` writes.
 #![expect(unsafe_code, reason = "memory that one thread reads while another writes beside it")]
 
@@ -126,6 +127,11 @@ impl Pages {
         Arc::get_mut(&mut self.pins[segment]).is_none()
     }
 
+    /// Whether any byte of a segment may be lent, at a glance: where it says no, that may not be so for long.
+    pub(super) fn may_be_lent(&self, segment: usize) -> bool {
+        Arc::strong_count(&self.pins[segment]) > 1
+    }
+
     /// Gives a segment's pages back to the system. Its bytes read as zeros afterwards.
     ///
     /// # Safety
@@ -162,7 +168,11 @@ mod mapping {
 
     impl Mapping {
         pub(super) fn new(len: usize) -> io::Result<Self> {
-            Ok(Self(MmapOptions::new().len(len).no_reserve_swap().map_anon()?.into()))
+            let mapping: MmapRaw = MmapOptions::new().len(len).no_reserve_swap().map_anon()?.into();
+            // A huge page would bring back what was given back beside what is used. A system that has none refuses.
+            #[cfg(target_os = "linux")]
+            let _ = mapping.advise(memmap2::Advice::NoHugePage);
+            Ok(Self(mapping))
         }
 
         pub(super) fn start(&self) -> NonNull<u8> {

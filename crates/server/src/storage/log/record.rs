@@ -147,6 +147,13 @@ impl RecordHeader {
         self.marks.set(self.marks.get() & !FREQUENCY | frequency);
     }
 
+    /// The same header, read so often at least.
+    #[must_use]
+    pub fn with_frequency_min(mut self, frequency: u16) -> Self {
+        self.set_frequency(self.frequency().max(frequency));
+        self
+    }
+
     /// Whether another read would change anything.
     #[must_use]
     pub fn is_read_often(&self) -> bool {
