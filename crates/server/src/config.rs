@@ -21,7 +21,7 @@ pub struct Config {
     pub backlog: i32,
     /// I/O threads.
     pub threads: usize,
-    /// Memory for segments, index, large values and buffers.
+    /// Memory for segments, index, ghost, large values and buffers.
     pub memory_bytes_max: usize,
     /// The longest value.
     pub item_bytes_max: usize,

@@ -1,4 +1,4 @@
-//! The meter: what is in memory besides segments and index, and whether clients hold too much of it.
+//! The meter: what is in memory besides segments, index and ghost, and whether clients hold too much of it.
 //!
 //! Whoever holds bytes owns a [`Charge`] for them, which is given back when it is dropped, so that nothing can be
 //! forgotten. The engine adds the sum to what it has itself, keeps `-m` by evicting, and refuses what cannot be held.

@@ -323,7 +323,7 @@ fn a_value_of_300_mb_is_stored_and_read() {
 
 /// As large as a value can be configured to. It takes seconds, and more memory than a small machine has.
 #[test]
-#[ignore = "moves 5 GiB; run by CI in a release build"]
+#[ignore = "moves 5 GiB; CI runs it by name"]
 fn a_value_of_1_gib_is_stored_read_overwritten_and_deleted_under_its_reader() {
     // A body has 1 GiB at most, and the value is not all of it.
     const LEN: usize = (1 << 30) - 100;
