@@ -2,60 +2,111 @@
 //!
 //! Waking a thread that sleeps costs microseconds, tens of them where its core sleeps, too. At low load that is most of
 //! what a request costs, so a thread that expects work soon stays awake for a moment and offers its core to
-//! others with `sched_yield` meanwhile. Where others want the core, that is a bad bargain: a yield hands away a whole
-//! time slice. One yield that took longer than [`YIELD_TAKEN_US`] says so, and then the thread sleeps at once for
-//! a while, twice as long each time that it happens again.
+//! others with `sched_yield` meanwhile. Two experiences make it stop:
+//!
+//! - A yield that took longer than [`YIELD_TAKEN_US`] handed a time slice to somebody who has nothing to do with us. Then
+//!   the thread sleeps at once for a while, twice as long each time that it happens again.
+//! - A yield that took longer than [`YIELD_ALONE_NS`] has let somebody run at all: the core is shared, with the other
+//!   threads or with the clients. Where several connections are busy they have work in any case, nobody's wake-up is
+//!   waited for, and the scheduler takes a yield for a wish to come last: each answer would wake a client at once, and
+//!   find the next batch small. So then, too, the thread sleeps at once. For one connection it goes on yielding.
 
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::message::Batch;
 
 /// How long a thread stays awake without work.
 const AWAKE_US: u64 = 50;
 /// A yield that takes longer has let somebody else run.
 const YIELD_TAKEN_US: u64 = 1000;
-/// How long a thread sleeps at once after that: at first, and at most.
+/// How long a thread sleeps at once after either: at first, and at most.
 const CAUTION_MS_MIN: u64 = 10;
 /// See [`CAUTION_MS_MIN`].
 const CAUTION_MS_MAX: u64 = 1000;
 
+/// A yield that takes no longer found nobody else who wants the core.
+const YIELD_ALONE_NS: u64 = 1500;
+/// After so many batches of one connection the load is low.
+const SMALL_BATCHES: u32 = 8;
+
+/// How much there was to do lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Requests of one connection at a time.
+    Low,
+    /// Of several.
+    High,
+}
+
 /// One thread's experience with yielding.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
-    cautious_until: Option<Instant>,
-    caution: Duration,
+    /// Others that need the core for long.
+    neighbours: Caution,
+    /// Others that want it at all: the threads that work is done with, on a core that they share.
+    sharers: Caution,
+    /// Batches of one connection since the last one of several.
+    small_batches: u32,
 }
 
 impl Patience {
     /// Stays awake until `has_work` says so, or for a moment. Says whether there is work.
-    pub(crate) fn wait(&mut self, has_work: impl Fn() -> bool) -> bool {
+    pub(crate) fn wait(&mut self, mut has_work: impl FnMut() -> bool) -> bool {
         let started = Instant::now();
-        if has_work() || self.cautious_until.is_some_and(|until| started < until) {
-            return has_work();
-        }
         let mut before = started;
-        loop {
-            thread::yield_now();
-            let now = Instant::now();
-            self.learn(before, now);
+        while !self.is_cautious(before) {
             if has_work() {
                 return true;
             }
-            if self.cautious_until.is_some() || now - started >= Duration::from_micros(AWAKE_US) {
+            if before - started >= Duration::from_micros(AWAKE_US) {
                 return false;
             }
+            thread::yield_now();
+            let now = Instant::now();
+            self.neighbours.learn(now, now - before > Duration::from_micros(YIELD_TAKEN_US));
+            self.sharers.learn(now, now - before > Duration::from_nanos(YIELD_ALONE_NS));
             before = now;
         }
+        false
     }
 
-    /// What a yield from `before` to `now` teaches.
-    fn learn(&mut self, before: Instant, now: Instant) {
-        if now - before > Duration::from_micros(YIELD_TAKEN_US) {
-            self.caution = (self.caution * 2)
+    /// Whether it sleeps rather than to yield.
+    fn is_cautious(&self, now: Instant) -> bool {
+        self.neighbours.holds(now) || (self.load() == Load::High && self.sharers.holds(now))
+    }
+
+    /// Learns how much there is to do.
+    pub(crate) fn note(&mut self, batch: &Batch) {
+        self.small_batches = if batch.runs.len() > 1 { 0 } else { self.small_batches.saturating_add(1) };
+    }
+
+    fn load(&self) -> Load {
+        if self.small_batches >= SMALL_BATCHES { Load::Low } else { Load::High }
+    }
+}
+
+/// For how long something is not tried again.
+#[derive(Debug, Default)]
+struct Caution {
+    until: Option<Instant>,
+    length: Duration,
+}
+
+impl Caution {
+    fn holds(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// What was tried went badly or well at `now`.
+    fn learn(&mut self, now: Instant, badly: bool) {
+        if badly {
+            self.length = (self.length * 2)
                 .clamp(Duration::from_millis(CAUTION_MS_MIN), Duration::from_millis(CAUTION_MS_MAX));
-            self.cautious_until = Some(now + self.caution);
-        } else if self.cautious_until.take().is_some() {
-            // A yield after the caution that went well: the neighbour may be gone, and is forgotten step by step.
-            self.caution /= 2;
+            self.until = Some(now + self.length);
+        } else if self.until.take().is_some() {
+            // After the caution it went well: the reason may be gone, and is forgotten step by step.
+            self.length /= 2;
         }
     }
 }
@@ -65,6 +116,20 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::message::{ConnId, Run, Span};
+
+    fn batch(connections: u32) -> Batch {
+        let run = |slot| Run {
+            conn: ConnId { slot, generation: 0 },
+            first_op: 0,
+            op_count: 0,
+            input: Span::default(),
+            executed: 0,
+        };
+        let mut batch = Batch::default();
+        batch.runs.extend((0..connections).map(run));
+        batch
+    }
 
     #[test]
     fn work_that_is_there_is_seen_without_a_yield() {
@@ -75,7 +140,9 @@ mod tests {
     fn work_that_comes_soon_is_waited_for() {
         let comes_at_third_look = || {
             let looks = Cell::new(0);
-            Patience::default().wait(|| {
+            let mut patience = Patience::default();
+            (0..SMALL_BATCHES).for_each(|_| patience.note(&batch(1)));
+            patience.wait(|| {
                 looks.set(looks.get() + 1);
                 looks.get() == 3
             })
@@ -85,18 +152,39 @@ mod tests {
     }
 
     #[test]
-    fn a_yield_that_others_took_is_learnt_from() {
+    fn a_thread_that_is_cautious_does_not_even_look() {
         let mut patience = Patience::default();
+        patience.neighbours.learn(Instant::now() + Duration::from_mins(1), true);
+        assert!(!patience.wait(|| unreachable!("it sleeps, and looks then")));
+    }
+
+    #[test]
+    fn a_core_that_is_shared_is_yielded_for_one_connection_only() {
+        let mut patience = Patience::default();
+        let now = Instant::now();
+        patience.sharers.learn(now, true);
+        assert!(patience.is_cautious(now));
+        for _ in 0..SMALL_BATCHES {
+            assert_eq!(patience.load(), Load::High);
+            patience.note(&batch(1));
+        }
+        assert!(!patience.is_cautious(now));
+        patience.note(&batch(2));
+        assert!(patience.is_cautious(now));
+    }
+
+    #[test]
+    fn caution_doubles_up_to_a_bound_and_is_forgotten_step_by_step() {
+        let mut caution = Caution::default();
         let start = Instant::now();
         let ms = Duration::from_millis;
         for expected in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
-            patience.learn(start, start + ms(2));
-            assert_eq!(patience.cautious_until, Some(start + ms(2) + ms(expected)));
+            caution.learn(start, true);
+            assert!(caution.holds(start + ms(expected - 1)) && !caution.holds(start + ms(expected)));
         }
-        let far = Instant::now();
-        assert!(!patience.wait(|| false), "cautious");
-        assert!(far.elapsed() < ms(500));
-        patience.learn(start, start + Duration::from_micros(1));
-        assert_eq!((patience.cautious_until, patience.caution), (None, ms(500)));
+        caution.learn(start, false);
+        assert!(!caution.holds(start));
+        caution.learn(start, true);
+        assert_eq!(caution.until, Some(start + ms(1000)), "half of it, doubled");
     }
 }

@@ -171,10 +171,13 @@ impl EventLoop {
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         events.clear();
         let may_read = !self.ready.is_empty() && !self.spare.is_empty();
-        let polled = if may_read || self.answers_come_soon() {
+        let polled = if may_read {
             self.poll.poll(events, Some(Duration::ZERO))
         } else {
-            self.sleep(events)
+            match self.something_comes_soon(events) {
+                Ok(false) => self.sleep(events),
+                other => other.map(drop),
+            }
         };
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -182,9 +185,22 @@ impl EventLoop {
         }
     }
 
-    /// While a batch is on its way, its answers are worth staying awake for.
-    fn answers_come_soon(&mut self) -> bool {
-        self.spare.len() < BATCHES_PER_LOOP && self.patience.wait(|| !self.answers.is_empty())
+    /// Stays awake for a moment, because waking costs more.
+    fn something_comes_soon(&mut self, events: &mut Events) -> io::Result<bool> {
+        let Self { poll, orders, answers, patience, spare, .. } = self;
+        let mut polled = Ok(());
+        let mut looks_first = spare.len() == BATCHES_PER_LOOP;
+        let came = patience.wait(|| {
+            if !answers.is_empty() || !orders.is_empty() {
+                return true;
+            }
+            // While a batch is on its way, the storage thread may want this core first.
+            if std::mem::replace(&mut looks_first, true) {
+                polled = poll.poll(events, Some(Duration::ZERO));
+            }
+            polled.is_err() || !events.is_empty()
+        });
+        polled.map(|()| came)
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
@@ -309,6 +325,7 @@ impl EventLoop {
             batch.recycle();
             self.spare.push(batch);
         } else {
+            self.patience.note(&batch);
             self.storage.execute(batch, &self.home);
         }
     }

@@ -102,6 +102,7 @@ fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock)
     loop {
         match inbox.try_recv() {
             Ok(Request::Execute { mut batch, home }) => {
+                patience.note(&batch);
                 engine.execute(&mut batch, clock.now());
                 home.answer(batch);
             }
