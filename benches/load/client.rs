@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use crate::histogram::Histogram;
 use crate::items::key_text;
 use crate::random::Random;
-use crate::syntax::{Answer, Ask, Outcome, Syntax};
+use crate::syntax::{Answer, Ask, FenceAt, Outcome, Syntax};
 use crate::workload::{KeyChoice, Turn, Workload};
 
 /// Requests are written ahead up to here, then the socket has to take some: large values would pile up otherwise.
@@ -108,22 +108,23 @@ pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     output: Vec<u8>,
     written: usize,
-    /// Requests without an answer so far, oldest first; their opaques follow one another.
+    /// Requests without an answer so far, oldest first. Their opaques follow one another.
     waiting: VecDeque<Waiting>,
-    next_opaque: u32,
+    first_opaque: u32,
     /// Turns (single requests or batches) that are not wholly answered.
     turns: usize,
     /// The beginning of an answer whose head is not all there.
     carried: Vec<u8>,
-    value: Option<Incoming>,
+    incoming: Option<Incoming>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    opaque: u32,
+    due: u64,
     key: u32,
     ask: Ask,
-    due: u64,
+    /// Whether nothing of its turn comes behind it.
+    ends_turn: bool,
 }
 
 /// An answer whose value is being read.
@@ -131,8 +132,10 @@ struct Waiting {
 struct Incoming {
     request: Waiting,
     verdict: Verdict,
-    /// Bytes until the answer ends.
-    bytes_left: usize,
+    /// Bytes until the value ends.
+    value_left: usize,
+    /// What is left of that which stands behind it.
+    tail: &'static [u8],
     /// Where the rest of a right value stands in the pattern.
     pattern_at: usize,
     /// Bytes of a value that was read or stored; an error's text is none.
@@ -163,10 +166,10 @@ impl Connection {
             output: Vec::new(),
             written: 0,
             waiting: VecDeque::new(),
-            next_opaque: (number as u32).wrapping_mul(0x9e37_79b9),
+            first_opaque: (number as u32).wrapping_mul(0x9e37_79b9),
             turns: 0,
             carried: Vec::new(),
-            value: None,
+            incoming: None,
         })
     }
 
@@ -178,7 +181,7 @@ impl Connection {
 
     /// Requests under way. One whose value is still being read is no less so.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len() + usize::from(self.value.is_some())
+        self.waiting.len() + usize::from(self.incoming.is_some())
     }
 
     /// Whether [`flush`](Self::flush) should come before another request.
@@ -191,33 +194,58 @@ impl Connection {
     #[inline]
     pub(crate) fn ask<S: Syntax>(&mut self, shared: &mut Shared<'_, S>, due: u64) -> u64 {
         self.turns += 1;
-        match shared.workload.turn(&mut shared.random) {
+        match shared.workload.turn(&mut shared.random, shared.syntax.has_flags()) {
             Turn::One(ask) => {
-                self.ask_one(ask, due, shared);
+                self.ask_one(ask, due, true, shared);
                 1
             }
             Turn::Batch { gets } => {
-                for _ in 0..gets {
-                    self.ask_one(Ask::QuietGet, due, shared);
-                }
-                self.ask_one(Ask::Fence, due, shared);
+                self.ask_batch(gets, due, shared);
                 u64::from(gets)
             }
         }
     }
 
+    fn ask_batch<S: Syntax>(&mut self, gets: u32, due: u64, shared: &mut Shared<'_, S>) {
+        let fence_at = shared.syntax.fence();
+        let fence = |ends_turn| Waiting { due, key: 0, ask: Ask::Fence { gets }, ends_turn };
+        shared.syntax.begin_batch(gets, &mut self.output);
+        if fence_at == FenceAt::Front {
+            self.waiting.push_back(fence(false));
+        }
+        for number in 1..=gets {
+            let ends_turn = fence_at == FenceAt::Front && number == gets;
+            self.ask_one(Ask::QuietGet, due, ends_turn, shared);
+        }
+        let opaque = self.next_opaque();
+        if fence_at == FenceAt::Back {
+            self.waiting.push_back(fence(true));
+        }
+        shared.syntax.end_batch(opaque, &mut self.output);
+    }
+
     #[inline]
-    fn ask_one<S: Syntax>(&mut self, ask: Ask, due: u64, shared: &mut Shared<'_, S>) {
+    fn ask_one<S: Syntax>(&mut self, ask: Ask, due: u64, ends_turn: bool, shared: &mut Shared<'_, S>) {
         let key = shared.keys.choose(&mut shared.random);
         let values = &shared.workload.values;
         let value = match ask {
             Ask::Set { generation } => &values.pattern()[values.span(key, generation)],
-            Ask::Get | Ask::QuietGet | Ask::Fence => &[],
+            Ask::Get | Ask::QuietGet | Ask::Fence { .. } => &[],
         };
-        let opaque = self.next_opaque;
-        self.next_opaque = opaque.wrapping_add(1);
-        self.waiting.push_back(Waiting { opaque, key, ask, due });
+        let opaque = self.next_opaque();
+        self.waiting.push_back(Waiting { due, key, ask, ends_turn });
         shared.syntax.write(ask, &key_text(key), value, opaque, &mut self.output);
+    }
+
+    #[inline]
+    fn next_opaque(&self) -> u32 {
+        self.first_opaque.wrapping_add(self.waiting.len() as u32)
+    }
+
+    #[inline]
+    fn next_waiting(&mut self) -> Option<Waiting> {
+        self.first_opaque = self.first_opaque.wrapping_add(1);
+        self.waiting.pop_front()
     }
 
     /// Writes what the socket takes; the rest waits until it is writable.
@@ -280,23 +308,27 @@ impl Connection {
         now: u64,
         shared: &mut Shared<'_, S>,
     ) -> Result<(), String> {
-        while !input.is_empty() {
-            if let Some(incoming) = &mut self.value {
-                let (piece, rest) = input.split_at(input.len().min(incoming.bytes_left));
-                incoming.compare(piece, shared);
-                input = rest;
-            } else {
-                let Some(answer) = shared.syntax.read(input)? else {
-                    self.carried.extend_from_slice(input);
-                    return Ok(());
-                };
-                input = &input[answer.head_bytes..];
-                let request = self.request_of(&answer, &mut shared.tally)?;
-                self.value = Some(Incoming::of(&answer, request, shared));
+        let mut begun = self.incoming.take();
+        while begun.is_some() || !input.is_empty() {
+            let mut incoming = match begun.take() {
+                Some(incoming) => incoming,
+                None => {
+                    let ask = self.waiting.front().map_or(Ask::Get, |request| request.ask);
+                    let Some(answer) = shared.syntax.read(input, ask)? else {
+                        self.carried.extend_from_slice(input);
+                        return Ok(());
+                    };
+                    input = &input[answer.head_bytes..];
+                    let request = self.request_of(&answer, &mut shared.tally)?;
+                    Incoming::of(&answer, request, shared)
+                }
+            };
+            input = incoming.compare(input, shared);
+            if !incoming.is_whole() {
+                self.incoming = Some(incoming);
+                return Ok(());
             }
-            if let Some(incoming) = self.value.take_if(|incoming| incoming.bytes_left == 0) {
-                self.finish(&incoming, now, &mut shared.tally);
-            }
+            self.finish(&incoming, now, &mut shared.tally);
         }
         Ok(())
     }
@@ -305,14 +337,15 @@ impl Connection {
     #[inline]
     fn request_of(&mut self, answer: &Answer<'_>, tally: &mut Tally) -> Result<Waiting, String> {
         loop {
-            let Some(request) = self.waiting.pop_front() else {
+            let opaque = self.first_opaque;
+            let Some(request) = self.next_waiting() else {
                 return Err(format!("an answer that nothing asked for: {answer:?}"));
             };
-            if answer.opaque.is_none_or(|opaque| opaque == request.opaque) {
+            if request.is_answered_by(answer, opaque) {
                 return Ok(request);
             }
             if request.ask != Ask::QuietGet {
-                return Err(format!("answers out of order: {answer:?} instead of {request:?}"));
+                return Err(format!("answers out of order: {answer:?} instead of {opaque}, {request:?}"));
             }
             tally.misses += 1;
         }
@@ -327,9 +360,24 @@ impl Connection {
             Verdict::Fenced | Verdict::Wrong => {}
         }
         tally.value_bytes += incoming.value_bytes as u64;
-        if incoming.request.ask != Ask::QuietGet {
+        if incoming.request.ends_turn {
             self.turns -= 1;
             tally.latency.record(now.saturating_sub(incoming.request.due));
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether this is the answer. Without opaques answers come in order, but a quiet get that has missed has none.
+    #[inline]
+    fn is_answered_by(&self, answer: &Answer<'_>, opaque: u32) -> bool {
+        match (answer.opaque, self.ask, answer.outcome) {
+            (Some(answered), ..) => answered == opaque,
+            (None, Ask::QuietGet, Outcome::Fenced) => false,
+            (None, Ask::QuietGet, Outcome::Hit { .. }) => {
+                answer.key.is_none_or(|key| key == key_text(self.key))
+            }
+            _ => true,
         }
     }
 }
@@ -340,24 +388,23 @@ impl Incoming {
     fn of<S>(answer: &Answer<'_>, request: Waiting, shared: &mut Shared<'_, S>) -> Self {
         let values = &shared.workload.values;
         let key = key_text(request.key);
-        let (verdict, span) = match (request.ask, &answer.outcome) {
-            (Ask::Get, &Outcome::Hit { flags }) if answer.key.is_none() => {
+        let is_key = answer.key.is_none_or(|answered| answered == key);
+        let (verdict, span) = match (request.ask, answer.outcome) {
+            (Ask::Get | Ask::QuietGet, Outcome::Hit { flags }) if is_key => {
                 (Verdict::Hit, values.span(request.key, flags))
             }
-            (Ask::QuietGet, &Outcome::Hit { flags }) if answer.key == Some(&key) => {
-                (Verdict::Hit, values.span(request.key, flags))
-            }
-            (Ask::Get, Outcome::Miss) => (Verdict::Miss, 0..0),
-            (Ask::Set { generation }, Outcome::Stored) => {
+            (Ask::Get | Ask::QuietGet, Outcome::Miss) => (Verdict::Miss, 0..0),
+            (Ask::Set { generation }, Outcome::Stored) if answer.value_bytes == 0 => {
                 (Verdict::Stored, values.span(request.key, generation))
             }
-            (Ask::Fence, Outcome::Fenced) => (Verdict::Fenced, 0..0),
+            (Ask::Fence { .. }, Outcome::Fenced) if answer.value_bytes == 0 => (Verdict::Fenced, 0..0),
             _ => (Verdict::Wrong, 0..0),
         };
         let mut incoming = Self {
             request,
             verdict,
-            bytes_left: answer.value_bytes,
+            value_left: answer.value_bytes,
+            tail: answer.tail,
             pattern_at: span.start,
             value_bytes: span.len(),
         };
@@ -371,10 +418,16 @@ impl Incoming {
         incoming
     }
 
-    /// Checks the next piece of the value.
     #[inline]
-    fn compare<S>(&mut self, piece: &[u8], shared: &mut Shared<'_, S>) {
-        self.bytes_left -= piece.len();
+    fn is_whole(&self) -> bool {
+        self.value_left == 0 && self.tail.is_empty()
+    }
+
+    /// Checks what there is of the value and of what ends it, and gives back what comes behind.
+    #[inline]
+    fn compare<'a, S>(&mut self, input: &'a [u8], shared: &mut Shared<'_, S>) -> &'a [u8] {
+        let (piece, input) = input.split_at(input.len().min(self.value_left));
+        self.value_left -= piece.len();
         if self.verdict == Verdict::Hit {
             let behind = self.pattern_at + piece.len();
             if shared.workload.values.pattern()[self.pattern_at..behind] != *piece {
@@ -382,6 +435,16 @@ impl Incoming {
             }
             self.pattern_at = behind;
         }
+        if self.value_left > 0 || self.tail.is_empty() {
+            return input;
+        }
+        let (piece, input) = input.split_at(input.len().min(self.tail.len()));
+        let (right, tail) = self.tail.split_at(piece.len());
+        if right != piece && self.verdict != Verdict::Wrong {
+            self.condemn(shared, || "not the right end behind the value".to_owned());
+        }
+        self.tail = tail;
+        input
     }
 
     #[cold]

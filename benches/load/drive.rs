@@ -3,7 +3,8 @@
 //! Closed loop: a connection keeps so many turns under way and sends the next one when an answer has arrived. Open loop:
 //! requests are due at fixed times, whatever the server does, and a latency counts from when its request was due. A
 //! server that stalls for a second is then seen with a second's worth of late answers, and not with a single one
-//! (Tene, 'How NOT to measure latency': coordinated omission).
+//! (Tene, 'How NOT to measure latency': coordinated omission). So whatever was due in the measured time is sent, and its
+//! latency counted, when that time is over as well.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +14,11 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::client::{Clock, Connection, Shared, Tally};
+use crate::pace::Pace;
+use crate::probe::Probe;
 use crate::random::Random;
-use crate::server;
 use crate::signals;
-use crate::syntax::Syntax;
+use crate::syntax::{Binary, Meta, Protocol, Resp, Syntax, Text};
 use crate::workload::{KeyChoice, Workload};
 
 /// How a workload is run.
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) requests_max: Option<u64>,
     /// Turns a second, for an open loop.
     pub(crate) rate: Option<u32>,
+    /// No answer for this long: the run is given up.
+    pub(crate) patience: Duration,
     pub(crate) server_pid: Option<u32>,
 }
 
@@ -80,17 +84,26 @@ impl Report {
 /// An event loop wakes this often at least, to look at its clock.
 const TICK: Duration = Duration::from_millis(50);
 
-/// No answer for this long: the run is given up.
-const STALL_NS: u64 = 10_000_000_000;
+/// The patience of a run that is not a test.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers are read into a buffer of this size, which fits the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Runs `workload` as `plan` says.
+/// Runs `workload` as `plan` says, in `protocol`.
 ///
 /// # Errors
 /// Where a connection cannot be opened, breaks, or stalls.
-pub(crate) fn run<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Result<Report, String> {
+pub(crate) fn run(plan: &Plan, workload: &Workload, protocol: Protocol) -> Result<Report, String> {
+    match protocol {
+        Protocol::Binary => run_as(plan, workload, Binary),
+        Protocol::Text => run_as(plan, workload, Text),
+        Protocol::Meta => run_as(plan, workload, Meta),
+        Protocol::Resp => run_as(plan, workload, Resp),
+    }
+}
+
+fn run_as<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Result<Report, String> {
     let mut connections = Vec::with_capacity(plan.connections);
     for number in 0..plan.connections {
         let connection = Connection::open(plan.address, number);
@@ -139,7 +152,7 @@ pub(crate) fn run<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Res
 ///
 /// # Errors
 /// As [`run`], and where one is not stored.
-pub(crate) fn preload<S: Syntax>(address: SocketAddr, workload: &Workload, syntax: S) -> Result<(), String> {
+pub(crate) fn preload(address: SocketAddr, workload: &Workload, protocol: Protocol) -> Result<(), String> {
     let plan = Plan {
         address,
         connections: 1,
@@ -149,9 +162,10 @@ pub(crate) fn preload<S: Syntax>(address: SocketAddr, workload: &Workload, synta
         time_max: Duration::from_mins(10),
         requests_max: Some(u64::from(workload.key_count)),
         rate: None,
+        patience: PATIENCE,
         server_pid: None,
     };
-    let tally = run(&plan, &workload.preload(), syntax)?.tally;
+    let tally = run(&plan, &workload.preload(), protocol)?.tally;
     match tally.first_wrong {
         Some(first) => Err(format!("{} of the keys are not stored: {first}", tally.wrong)),
         None if tally.stored != u64::from(workload.key_count) => {
@@ -160,6 +174,9 @@ pub(crate) fn preload<S: Syntax>(address: SocketAddr, workload: &Workload, synta
         None => Ok(()),
     }
 }
+
+/// The timer of an open loop; connections have their numbers.
+const TIMER: Token = Token(usize::MAX);
 
 /// The event loop of a thread.
 struct Loop<'a, S> {
@@ -172,6 +189,8 @@ struct Loop<'a, S> {
     /// Requests that may still be sent.
     requests_left: u64,
     pace: Option<Pace>,
+    /// Open loop: which connection comes next.
+    next: usize,
     /// Processor time is of the whole process and of the server, so one thread looks at it.
     probe: Option<Probe>,
     last_answer: u64,
@@ -186,31 +205,11 @@ enum Phase {
         since: u64,
         until: u64,
     },
-    /// Nothing is sent any more; what is under way is waited for, and checked, but not counted.
-    Drain,
-}
-
-/// Whether a connection can take another turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    Some,
-    None,
-}
-
-/// The times at which turns are due.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    begin: u64,
-    interval: f64,
-    sent: u64,
-    /// Which connection comes next.
-    connection: usize,
-}
-
-impl Pace {
-    fn next_due(&self) -> u64 {
-        self.begin + (self.sent as f64 * self.interval) as u64
-    }
+    /// Nothing is asked any more but what was due before; what is under way is waited for, and checked, but only
+    /// latencies of an open loop are counted.
+    Drain {
+        since: u64,
+    },
 }
 
 impl<'a, S: Syntax> Loop<'a, S> {
@@ -232,6 +231,10 @@ impl<'a, S: Syntax> Loop<'a, S> {
         // The first thread takes what does not divide.
         let share =
             |whole: u64| whole / threads as u64 + if number == 0 { whole % threads as u64 } else { 0 };
+        let pace = plan.rate.map(|rate| {
+            let interval = 1e9 * threads as f64 / f64::from(rate);
+            Pace::new(now, interval, poll.registry(), TIMER)
+        });
         let warm_up = if plan.requests_max.is_some() { Duration::ZERO } else { plan.warm_up };
         Ok(Self {
             plan,
@@ -240,12 +243,8 @@ impl<'a, S: Syntax> Loop<'a, S> {
             buffer: vec![0; BUFFER_BYTES],
             phase: Phase::WarmUp { until: now + warm_up.as_nanos() as u64 },
             requests_left: plan.requests_max.map_or(u64::MAX, share),
-            pace: plan.rate.map(|rate| Pace {
-                begin: now,
-                interval: 1e9 * threads as f64 / f64::from(rate),
-                sent: 0,
-                connection: 0,
-            }),
+            pace: pace.transpose().map_err(|error| format!("cannot make a timer: {error}"))?,
+            next: 0,
             probe: (number == 0).then(|| Probe::new(plan.server_pid)),
             last_answer: now,
             shared,
@@ -260,23 +259,19 @@ impl<'a, S: Syntax> Loop<'a, S> {
             self.send(at)?;
         }
         loop {
-            let room = self.send_due()?;
-            let timeout = self.timeout(room);
-            match self.poll.poll(&mut events, Some(timeout)) {
+            self.send_due()?;
+            match self.poll.poll(&mut events, Some(TICK)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(format!("cannot poll: {error}")),
             }
-            if events.is_empty() && timeout.is_zero() {
-                // On a core of its own this does nothing; on a shared one it is the server's turn.
-                thread::yield_now();
-            }
             let mut has_answers = false;
             for event in &events {
                 let Token(at) = event.token();
+                let Some(connection) = self.connections.get_mut(at) else { continue };
                 if event.is_readable() || event.is_error() {
                     has_answers = true;
-                    self.connections[at].receive(&mut self.buffer, &mut self.shared)?;
+                    connection.receive(&mut self.buffer, &mut self.shared)?;
                 }
                 self.send(at)?;
             }
@@ -287,12 +282,15 @@ impl<'a, S: Syntax> Loop<'a, S> {
             if let Some(report) = self.advance(now)? {
                 measured = Some(report);
             }
-            if self.phase == Phase::Drain && self.waiting() == 0 {
+            if matches!(self.phase, Phase::Drain { .. }) && self.waiting() == 0 && !self.is_late(now) {
                 break;
             }
         }
         let mut report = measured.ok_or("the run ended before it was measured")?;
         report.tally.merge_wrong(&self.shared.tally);
+        if self.pace.is_some() {
+            report.tally.latency.merge(&self.shared.tally.latency);
+        }
         Ok(report)
     }
 
@@ -300,7 +298,7 @@ impl<'a, S: Syntax> Loop<'a, S> {
     #[inline]
     fn send(&mut self, at: usize) -> Result<(), String> {
         let connection = &mut self.connections[at];
-        let depth = match (self.phase, self.pace) {
+        let depth = match (self.phase, &self.pace) {
             (Phase::WarmUp { .. } | Phase::Measure { .. }, None) => self.plan.depth,
             _ => 0,
         };
@@ -319,37 +317,28 @@ impl<'a, S: Syntax> Loop<'a, S> {
 
     /// Open loop: sends what is due, on one connection after another. Where all are at their depth it waits, and its
     /// latency has begun.
-    fn send_due(&mut self) -> Result<Room, String> {
-        let (Some(pace), false) = (&mut self.pace, self.phase == Phase::Drain) else {
-            return Ok(Room::Some);
-        };
+    fn send_due(&mut self) -> Result<(), String> {
+        let Some(pace) = &mut self.pace else { return Ok(()) };
         let now = self.shared.clock.now();
-        while pace.next_due() <= now && self.requests_left > 0 {
-            let count = self.connections.len();
-            let next = (0..count).map(|skipped| (pace.connection + skipped) % count).find(|&at| {
-                self.connections[at].turns() < self.plan.depth && !self.connections[at].is_full()
-            });
-            let Some(at) = next else { return Ok(Room::None) };
-            let asked = self.connections[at].ask(&mut self.shared, pace.next_due());
+        let count = self.connections.len();
+        while let Some(due) = pace.next_due().filter(|&due| due <= now && self.requests_left > 0) {
+            let has_room = |at: &usize| {
+                self.connections[*at].turns() < self.plan.depth && !self.connections[*at].is_full()
+            };
+            let next = (0..count).map(|skipped| (self.next + skipped) % count).find(has_room);
+            let Some(at) = next else { return Ok(()) };
+            let asked = self.connections[at].ask(&mut self.shared, due);
             self.requests_left = self.requests_left.saturating_sub(asked);
             self.connections[at].flush().map_err(|error| cannot_write(&error))?;
-            pace.connection = (at + 1) % count;
-            pace.sent += 1;
+            self.next = (at + 1) % count;
+            pace.advance();
         }
-        Ok(Room::Some)
+        pace.set_alarm(now).map_err(|error| format!("cannot set a timer: {error}"))
     }
 
-    /// How long to wait for an event. The poll counts in milliseconds, so a shorter time is not slept but polled away.
-    fn timeout(&self, room: Room) -> Duration {
-        const SLEEP_NS: u64 = 1_000_000;
-        let Some(pace) = &self.pace else { return TICK };
-        if room == Room::None || self.phase == Phase::Drain {
-            return TICK;
-        }
-        match pace.next_due().saturating_sub(self.shared.clock.now()) {
-            wait if wait > 2 * SLEEP_NS => Duration::from_nanos(wait - SLEEP_NS).min(TICK),
-            _ => Duration::ZERO,
-        }
+    /// Open loop: whether something was due and could not be sent.
+    fn is_late(&self, now: u64) -> bool {
+        self.requests_left > 0 && self.pace.as_ref().is_some_and(|pace| pace.overdue(now) > 0)
     }
 
     /// Begins and ends the measured time; its report is given once, at its end.
@@ -357,12 +346,20 @@ impl<'a, S: Syntax> Loop<'a, S> {
         if signals::came() {
             return Err("interrupted".to_owned());
         }
-        if now.saturating_sub(self.last_answer) > STALL_NS && self.waiting() > 0 {
+        let patience_ns = self.plan.patience.as_nanos() as u64;
+        if now.saturating_sub(self.last_answer) > patience_ns && self.waiting() > 0 {
             return Err(format!(
                 "no answer for {} s, {} requests wait for one",
-                STALL_NS / 1_000_000_000,
+                self.plan.patience.as_secs_f64(),
                 self.waiting()
             ));
+        }
+        if let Phase::Drain { since } = self.phase
+            && now.saturating_sub(since) > patience_ns
+            && self.is_late(now)
+        {
+            let overdue = self.pace.as_ref().map_or(0, |pace| pace.overdue(now));
+            return Err(format!("the rate is too high: {overdue} turns were due and could not be sent"));
         }
         match self.phase {
             Phase::WarmUp { until } if now >= until => {
@@ -376,7 +373,10 @@ impl<'a, S: Syntax> Loop<'a, S> {
                 Ok(None)
             }
             Phase::Measure { since, until } if now >= until || self.is_done() => {
-                self.phase = Phase::Drain;
+                self.phase = Phase::Drain { since: now };
+                if let Some(pace) = &mut self.pace {
+                    pace.end_at(until);
+                }
                 let spent = self.probe.as_ref().map(Probe::end).transpose()?.unwrap_or_default();
                 Ok(Some(Report {
                     tally: self.restart_tally(),
@@ -405,46 +405,4 @@ impl<'a, S: Syntax> Loop<'a, S> {
 
 fn cannot_write(error: &io::Error) -> String {
     format!("cannot write: {error}")
-}
-
-/// Processor time from one moment to another.
-#[derive(Debug, Clone, Copy)]
-struct Probe {
-    server_pid: Option<u32>,
-    begin: CpuTimes,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct CpuTimes {
-    server: Option<Duration>,
-    own: Duration,
-    machine: Duration,
-}
-
-impl Probe {
-    fn new(server_pid: Option<u32>) -> Self {
-        Self { server_pid, begin: CpuTimes::default() }
-    }
-
-    fn begin(&mut self) -> Result<(), String> {
-        self.begin = self.read()?;
-        Ok(())
-    }
-
-    fn end(&self) -> Result<CpuTimes, String> {
-        let (begin, end) = (self.begin, self.read()?);
-        Ok(CpuTimes {
-            server: end.server.zip(begin.server).map(|(end, begin)| end.saturating_sub(begin)),
-            own: end.own.saturating_sub(begin.own),
-            machine: end.machine.saturating_sub(begin.machine),
-        })
-    }
-
-    fn read(&self) -> Result<CpuTimes, String> {
-        Ok(CpuTimes {
-            server: self.server_pid.map(server::cpu_time).transpose()?,
-            own: server::own_cpu_time()?,
-            machine: server::machine_cpu_time()?,
-        })
-    }
 }

@@ -27,6 +27,8 @@ mod drive;
 mod histogram;
 #[path = "../support/items.rs"]
 mod items;
+mod pace;
+mod probe;
 #[path = "../support/random.rs"]
 mod random;
 #[path = "../support/server.rs"]
@@ -34,7 +36,7 @@ mod random;
 mod server;
 #[path = "../support/signals.rs"]
 mod signals;
-#[path = "../support/syntax.rs"]
+#[path = "../support/syntax/mod.rs"]
 mod syntax;
 mod versus;
 mod workload;
@@ -46,7 +48,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::drive::{Plan, Report};
-use crate::syntax::Binary;
+use crate::syntax::Protocol;
 use crate::workload::{Mix, Popularity, Values, Workload};
 
 /// Measures memcached servers on this machine, and checks every answer.
@@ -120,6 +122,10 @@ struct OneArgs {
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
 
+    /// How to ask: any memcached has the first three, redis has the last.
+    #[arg(long, value_enum, default_value = "binary")]
+    protocol: Protocol,
+
     /// What to ask.
     #[arg(long, value_enum, default_value = "get")]
     workload: WorkloadName,
@@ -128,7 +134,7 @@ struct OneArgs {
     #[arg(long, value_name = "SETS:GETS", default_value = "1:10", value_parser = parse_ratio)]
     ratio: (u32, u32),
 
-    /// Of the workload `batch`: so many GETKQ before each NOOP.
+    /// Of the workload `batch`: so many gets in each.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
@@ -140,8 +146,8 @@ struct OneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     depth: u32,
 
-    /// Requests (or batches) a second: an open loop, latency counted from when a request was due. It polls, so the
-    /// generator keeps a core busy. Connections at their depth make requests late.
+    /// Requests (or batches) a second: an open loop, latency counted from when a request was due. Connections at their
+    /// depth make requests late.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     rate: Option<u32>,
 
@@ -172,7 +178,7 @@ enum WorkloadName {
     Set,
     /// SETs and GETs in random order: --ratio.
     Mix,
-    /// GETKQ and a NOOP, as one: --batch.
+    /// Many gets as one (GETKQ and NOOP, get of many keys, mg and mn, MGET): --batch.
     Batch,
 }
 
@@ -234,7 +240,7 @@ fn run_one(args: &Args, address: SocketAddr) -> Result<u64, String> {
         ));
     }
     if !one.no_preload {
-        drive::preload(address, &workload, Binary)?;
+        drive::preload(address, &workload, one.protocol)?;
     }
     let plan = Plan {
         address,
@@ -245,9 +251,10 @@ fn run_one(args: &Args, address: SocketAddr) -> Result<u64, String> {
         time_max: args.time(),
         requests_max: one.requests,
         rate: one.rate,
+        patience: drive::PATIENCE,
         server_pid: one.server_pid,
     };
-    let report = drive::run(&plan, &workload, Binary)?;
+    let report = drive::run(&plan, &workload, one.protocol)?;
     print_report(&plan, &workload, &report);
     Ok(report.tally.wrong)
 }

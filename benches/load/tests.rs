@@ -8,84 +8,95 @@ mod drive;
 mod histogram;
 #[path = "../support/items.rs"]
 mod items;
+mod liar;
+mod pace;
+mod probe;
 #[path = "../support/random.rs"]
 mod random;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/signals.rs"]
 mod signals;
-#[path = "../support/syntax.rs"]
+#[path = "../support/syntax/mod.rs"]
 mod syntax;
 mod workload;
 
-use std::collections::HashMap;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use wire::{
-    Command, FRAME_BODY_BYTES_MAX, Hit, KeyEcho, Loudness, Opcode, Request, RequestHeader, Response, Split,
-    Status, split,
-};
+use clap::ValueEnum;
 
-use crate::drive::{Plan, Report};
+use crate::drive::{PATIENCE, Plan, Report};
 use crate::histogram::Histogram;
 use crate::items::KEY_BYTES;
-use crate::syntax::Binary;
+use crate::liar::{Lie, serve};
+use crate::syntax::{Ask, Outcome, Protocol, Syntax, Words};
 use crate::workload::{Mix, Popularity, Values, Workload};
 
-/// What a server does wrong, once in a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lie {
-    Nothing,
-    /// Every answer is written byte by byte, which is no lie.
-    Bytewise,
-    FlippedByte,
-    ValueOfAnotherKey,
-    ShorterValue,
-    OtherFlags,
-    OtherOpaque,
-    AnswerLeftOut,
-    AnswerTwice,
-    Error,
-    OtherMagic,
-    Closed,
+const LIES: [Lie; 13] = [
+    Lie::FlippedByte,
+    Lie::ValueOfAnotherKey,
+    Lie::ShorterValue,
+    Lie::LongerValue,
+    Lie::OtherFlags,
+    Lie::OtherOpaque,
+    Lie::OtherKey,
+    Lie::OtherTail,
+    Lie::AnswerLeftOut,
+    Lie::AnswerTwice,
+    Lie::Error,
+    Lie::OtherMagic,
+    Lie::Closed,
+];
+
+/// Whether an answer to this has the part that is wrong, and the client can know.
+fn can_be_found(lie: Lie, protocol: Protocol, mix: Mix) -> bool {
+    match lie {
+        Lie::OtherFlags => protocol != Protocol::Resp,
+        Lie::OtherOpaque => protocol == Protocol::Binary,
+        Lie::OtherKey => protocol == Protocol::Text || (protocol != Protocol::Resp && mix != Mix::Get),
+        _ => true,
+    }
 }
 
 #[test]
 fn right_answers_are_right_whatever_the_workload() {
-    for lie in [Lie::Nothing, Lie::Bytewise] {
-        for mix in [Mix::Get, Mix::Set, Mix::Ratio { sets: 1, gets: 3 }, Mix::Batch { gets: 10 }] {
-            let tally = run(lie, mix, 3000).unwrap().tally;
-            assert_eq!((tally.wrong, &tally.first_wrong), (0, &None), "{lie:?} {mix:?}");
-            assert_eq!(tally.misses, 0);
-            assert!((3000..3020).contains(&tally.requests()), "{mix:?}: {} requests", tally.requests());
+    for &protocol in Protocol::value_variants() {
+        for (lie, requests) in [(Lie::Nothing, 3000), (Lie::Bytewise, 300)] {
+            for mix in [Mix::Get, Mix::Set, Mix::Ratio { sets: 1, gets: 3 }, Mix::Batch { gets: 10 }] {
+                let tally = run(protocol, lie, mix, requests, PATIENCE).unwrap().tally;
+                assert_eq!((tally.wrong, &tally.first_wrong), (0, &None), "{protocol:?} {lie:?} {mix:?}");
+                assert_eq!(tally.misses, 0);
+                assert!(
+                    (requests..requests + 20).contains(&tally.requests()),
+                    "{protocol:?} {mix:?}: {} requests",
+                    tally.requests()
+                );
+            }
         }
     }
 }
 
 #[test]
 fn every_lie_is_found() {
-    for lie in [
-        Lie::FlippedByte,
-        Lie::ValueOfAnotherKey,
-        Lie::ShorterValue,
-        Lie::OtherFlags,
-        Lie::OtherOpaque,
-        Lie::AnswerLeftOut,
-        Lie::AnswerTwice,
-        Lie::Error,
-        Lie::OtherMagic,
-        Lie::Closed,
-    ] {
-        for mix in [Mix::Get, Mix::Batch { gets: 10 }] {
-            // A quiet get that is not answered is a miss, which is counted and no error.
-            let is_miss = lie == Lie::AnswerLeftOut && mix != Mix::Get;
-            match run(lie, mix, 3000) {
-                Ok(report) if is_miss => assert!(report.tally.misses > 0),
-                Ok(report) => assert!(report.tally.wrong > 0, "{lie:?} {mix:?}"),
-                Err(error) => assert!(!is_miss, "{lie:?} {mix:?}: {error}"),
+    for &protocol in Protocol::value_variants() {
+        for lie in LIES {
+            for mix in [Mix::Get, Mix::Batch { gets: 10 }] {
+                if !can_be_found(lie, protocol, mix) {
+                    continue;
+                }
+                // A quiet get that is not answered is a miss, which is counted and no error.
+                let may_be_left_out =
+                    protocol == Protocol::Text || (mix != Mix::Get && protocol != Protocol::Resp);
+                let is_miss = lie == Lie::AnswerLeftOut && may_be_left_out;
+                // Some lies leave a client waiting for an answer that never comes.
+                let patience = if is_miss { PATIENCE } else { Duration::from_millis(100) };
+                match run(protocol, lie, mix, 1500, patience) {
+                    Ok(report) if is_miss => assert!(report.tally.misses > 0),
+                    Ok(report) => assert!(report.tally.wrong > 0, "{protocol:?} {lie:?} {mix:?}"),
+                    Err(error) => assert!(!is_miss, "{protocol:?} {lie:?} {mix:?}: {error}"),
+                }
             }
         }
     }
@@ -93,29 +104,132 @@ fn every_lie_is_found() {
 
 #[test]
 fn misses_are_counted() {
-    for mix in [Mix::Get, Mix::Batch { gets: 10 }] {
-        let address = serve(Lie::Nothing);
-        let tally = drive::run(&plan(address, 1000), &workload(mix), Binary).unwrap().tally;
-        assert_eq!((tally.hits, tally.misses, tally.wrong), (0, 1000, 0));
+    for &protocol in Protocol::value_variants() {
+        for mix in [Mix::Get, Mix::Batch { gets: 10 }] {
+            let address = serve(protocol, Lie::Nothing);
+            let tally = drive::run(&plan(address, 1000), &workload(mix), protocol).unwrap().tally;
+            assert_eq!((tally.hits, tally.misses, tally.wrong), (0, 1000, 0), "{protocol:?} {mix:?}");
+        }
     }
 }
 
 #[test]
 fn an_open_loop_sends_at_its_rate() {
-    let address = serve(Lie::Nothing);
+    let address = serve(Protocol::Binary, Lie::Nothing);
     let workload = workload(Mix::Set);
     let plan = Plan { rate: Some(2000), requests_max: Some(200), ..plan(address, 0) };
-    let report = drive::run(&plan, &workload, Binary).unwrap();
+    let report = drive::run(&plan, &workload, Protocol::Binary).unwrap();
     assert_eq!(report.tally.stored, 200);
     // Each of the two threads sends 100, 1 ms apart. A busy machine may take longer.
     assert!(report.elapsed >= Duration::from_millis(90), "{:?}", report.elapsed);
 }
 
-fn run(lie: Lie, mix: Mix, requests: u64) -> Result<Report, String> {
-    let address = serve(lie);
+#[test]
+fn what_was_due_in_the_time_of_an_open_loop_counts_though_it_is_answered_later() {
+    let address = silent_for(Duration::from_millis(300));
+    let plan = Plan {
+        rate: Some(1000),
+        threads: 1,
+        connections: 1,
+        depth: 1,
+        requests_max: None,
+        time_max: Duration::from_millis(100),
+        ..plan(address, 0)
+    };
+    let tally = drive::run(&plan, &workload(Mix::Get), Protocol::Binary).unwrap().tally;
+    // 100 were due, one could be sent, and all had to wait for its answer: none for less than 200 ms, half for more than
+    // 250 ms.
+    assert!(tally.latency.quantile(0.01) >= 190_000_000, "{}", tally.latency.quantile(0.01));
+    assert!(tally.latency.quantile(0.5) >= 240_000_000, "{}", tally.latency.quantile(0.5));
+    assert!((95..=200).contains(&tally.latency.count()), "{}", tally.latency.count());
+}
+
+/// A server that misses everything, and answers nothing for some time after the first request.
+fn silent_for(time: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let behind = TcpStream::connect(serve(Protocol::Binary, Lie::Nothing)).unwrap();
+        stream.peek(&mut [0]).unwrap();
+        thread::sleep(time);
+        let (mut from, mut to) = (stream.try_clone().unwrap(), behind.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from, &mut to));
+        std::io::copy(&mut &behind, &mut stream)
+    });
+    address
+}
+
+#[test]
+fn answers_are_read_wherever_they_are_cut() {
+    let hit = Outcome::Hit { flags: 7 };
+    let key = Some(&b"key"[..]);
+    let no_key: Option<&[u8]> = None;
+    let get = Ask::Get;
+    let fence = Ask::Fence { gets: 3 };
+    let set = Ask::Set { generation: 1 };
+    for (protocol, ask, answer, outcome, echoed, value_bytes) in [
+        (Protocol::Text, get, &b"VALUE key 7 5\r\n"[..], hit, key, 5),
+        (Protocol::Text, get, b"END\r\n", Outcome::Miss, no_key, 0),
+        (Protocol::Text, Ask::QuietGet, b"END\r\n", Outcome::Fenced, no_key, 0),
+        (Protocol::Text, set, b"STORED\r\n", Outcome::Stored, no_key, 0),
+        (Protocol::Meta, get, b"VA 5 f7\r\n", hit, no_key, 5),
+        (Protocol::Meta, Ask::QuietGet, b"VA 5 f7 kkey\r\n", hit, key, 5),
+        (Protocol::Meta, get, b"EN\r\n", Outcome::Miss, no_key, 0),
+        (Protocol::Meta, fence, b"MN\r\n", Outcome::Fenced, no_key, 0),
+        (Protocol::Resp, get, b"$5\r\n", Outcome::Hit { flags: 0 }, no_key, 5),
+        (Protocol::Resp, get, b"$-1\r\n", Outcome::Miss, no_key, 0),
+        (Protocol::Resp, fence, b"*3\r\n", Outcome::Fenced, no_key, 0),
+        (Protocol::Resp, set, b"+OK\r\n", Outcome::Stored, no_key, 0),
+    ] {
+        for cut in 0..answer.len() {
+            assert_eq!(protocol.read(&answer[..cut], ask), Ok(None), "{protocol:?} {ask:?} {cut}");
+        }
+        let read = protocol.read(answer, ask).unwrap().unwrap();
+        assert_eq!(
+            (read.outcome, read.key, read.value_bytes),
+            (outcome, echoed, value_bytes),
+            "{protocol:?}"
+        );
+        assert_eq!(read.head_bytes, answer.len());
+    }
+}
+
+#[test]
+fn what_is_no_answer_is_refused() {
+    for (protocol, ask, answer) in [
+        (Protocol::Text, Ask::Get, &b"VALUE key 7 5 1\r\n"[..]),
+        (Protocol::Text, Ask::Get, b"VALUE key 7 x\r\n"),
+        (Protocol::Text, Ask::Get, b"VALUE key 5000000000 1\r\n"),
+        (Protocol::Text, Ask::Get, b"ERROR\r\n"),
+        (Protocol::Text, Ask::Get, b"END \r\n"),
+        (Protocol::Meta, Ask::Get, b"VA 5\r\n"),
+        (Protocol::Meta, Ask::Get, b"VA 5 f7 kkey\r\n"),
+        (Protocol::Meta, Ask::QuietGet, b"VA 5 f7\r\n"),
+        (Protocol::Meta, Ask::QuietGet, b"EN\r\n"),
+        (Protocol::Resp, Ask::Get, b"-ERR\r\n"),
+    ] {
+        let answer = protocol.read(answer, ask).unwrap().unwrap();
+        assert!(matches!(answer.outcome, Outcome::Refused(Words::Line(_))), "{protocol:?}: {answer:?}");
+    }
+    for (protocol, ask, answer) in [
+        (Protocol::Text, Ask::Get, &[b'x'; 2000][..]),
+        (Protocol::Text, Ask::Get, b"END\n"),
+        (Protocol::Resp, Ask::Fence { gets: 3 }, b"*2\r\n"),
+        (Protocol::Resp, Ask::Get, b"*1\r\n"),
+        (Protocol::Resp, Ask::Get, b"$-2\r\n"),
+        (Protocol::Resp, Ask::Get, b":12\r\n"),
+        (Protocol::Binary, Ask::Get, &[0x80; 24]),
+    ] {
+        assert!(protocol.read(answer, ask).is_err(), "{protocol:?}: {}", answer.escape_ascii());
+    }
+}
+
+fn run(protocol: Protocol, lie: Lie, mix: Mix, requests: u64, patience: Duration) -> Result<Report, String> {
+    let address = serve(protocol, lie);
     let workload = workload(mix);
-    drive::preload(address, &workload, Binary)?;
-    drive::run(&plan(address, requests), &workload, Binary)
+    drive::preload(address, &workload, protocol)?;
+    drive::run(&Plan { patience, ..plan(address, requests) }, &workload, protocol)
 }
 
 fn workload(mix: Mix) -> Workload {
@@ -132,97 +246,9 @@ fn plan(address: SocketAddr, requests: u64) -> Plan {
         time_max: Duration::from_mins(1),
         requests_max: Some(requests),
         rate: None,
+        patience: PATIENCE,
         server_pid: None,
     }
-}
-
-type Items = HashMap<Vec<u8>, (u32, Vec<u8>)>;
-
-/// A server that forgets nothing and lies in one GET of 500. It ends with the test.
-fn serve(lie: Lie) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        let items = std::sync::Arc::new(std::sync::Mutex::new(Items::new()));
-        for stream in listener.incoming().flatten() {
-            let items = std::sync::Arc::clone(&items);
-            thread::spawn(move || answer_all(stream, lie, &items));
-        }
-    });
-    address
-}
-
-/// Ends where the client, or the lie, closes the connection.
-fn answer_all(mut stream: TcpStream, lie: Lie, items: &std::sync::Mutex<Items>) -> Option<()> {
-    stream.set_nodelay(true).ok()?;
-    let (mut input, mut buffer, mut gets) = (Vec::new(), vec![0; 4096], 0);
-    loop {
-        let read = stream.read(&mut buffer).ok().filter(|&read| read > 0)?;
-        input.extend_from_slice(&buffer[..read]);
-        let mut rest = &input[..];
-        let mut output = Vec::new();
-        while let Split::Whole { packet, rest: behind } =
-            split::<RequestHeader>(rest, FRAME_BODY_BYTES_MAX).ok()?
-        {
-            let request = Request::parse(&packet).ok()?;
-            gets += u32::from(matches!(request.command, Command::Get { .. }));
-            let lie = if gets % 500 == 499 { lie } else { Lie::Nothing };
-            answer(&request, lie, &mut items.lock().unwrap(), &mut output)?;
-            rest = behind;
-        }
-        input = rest.to_vec();
-        let piece = if lie == Lie::Bytewise { 1 } else { output.len().max(1) };
-        for piece in output.chunks(piece) {
-            stream.write_all(piece).ok()?;
-        }
-    }
-}
-
-fn answer(request: &Request<'_>, lie: Lie, items: &mut Items, output: &mut Vec<u8>) -> Option<()> {
-    let opcode = request.opcode();
-    let empty = |status| Response::empty(opcode, status, request.opaque, None);
-    match request.command {
-        Command::Store { key, value, flags, .. } => {
-            items.insert(key.as_bytes().to_vec(), (flags, value.to_vec()));
-            empty(Status::OK).append_to(output);
-        }
-        Command::Get { key, echo } => {
-            let Some((flags, value)) = items.get(key.as_bytes()) else {
-                if request.loudness == Loudness::Loud {
-                    Response::error(opcode, Status::NOT_FOUND, request.opaque).append_to(output);
-                }
-                return Some(());
-            };
-            let (mut opaque, mut flags, mut value) = (request.opaque, *flags, value.clone());
-            match lie {
-                Lie::FlippedByte => value[7] ^= 1,
-                Lie::ShorterValue => value.truncate(9),
-                Lie::OtherFlags => flags ^= 1,
-                Lie::OtherOpaque => opaque ^= 1 << 30,
-                Lie::ValueOfAnotherKey => {
-                    let (_, other) = items.iter().find(|(other, _)| other.as_slice() != key.as_bytes())?;
-                    (flags, value) = other.clone();
-                }
-                Lie::AnswerLeftOut => return Some(()),
-                Lie::Error => {
-                    Response::error(opcode, Status::OUT_OF_MEMORY, opaque).append_to(output);
-                    return Some(());
-                }
-                Lie::OtherMagic => output.push(b'E'),
-                Lie::Closed => return None,
-                Lie::Nothing | Lie::Bytewise | Lie::AnswerTwice => {}
-            }
-            let echoed = if echo == KeyEcho::With { key.as_bytes() } else { &[] };
-            let head = Hit::new(opcode, opaque, None, flags, echoed.len() as u8, value.len());
-            for _ in 0..if lie == Lie::AnswerTwice { 2 } else { 1 } {
-                output.extend_from_slice(head.as_bytes());
-                output.extend_from_slice(echoed);
-                output.extend_from_slice(&value);
-            }
-        }
-        _ => Response::empty(Opcode::NOOP, Status::OK, request.opaque, None).append_to(output),
-    }
-    Some(())
 }
 
 #[test]

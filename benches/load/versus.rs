@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::drive::{self, Plan, Report};
 use crate::server::{MEMWIRE, Program, Server};
 use crate::signals;
-use crate::syntax::Binary;
+use crate::syntax::Protocol;
 use crate::workload::{Mix, Popularity, Values, Workload};
 
 /// How the table is made.
@@ -156,7 +156,7 @@ fn run_row(row: &Row, settings: &Settings, programs: &[Program], findings: &mut 
         .iter()
         .map(|program| {
             let server = Server::start(program).and_then(|server| {
-                drive::preload(server.address(), &workload, Binary)?;
+                drive::preload(server.address(), &workload, Protocol::Binary)?;
                 Ok(server)
             });
             kept(server, row, program, findings)
@@ -173,7 +173,7 @@ fn run_row(row: &Row, settings: &Settings, programs: &[Program], findings: &mut 
                 return cells;
             }
             let Some(server) = &servers[at] else { continue };
-            let report = drive::run(&plan(row, settings, server), &workload, Binary);
+            let report = drive::run(&plan(row, settings, server), &workload, Protocol::Binary);
             if let Some(report) = kept(report, row, &programs[at], findings) {
                 count_wrong(&report, row, &programs[at], findings);
                 cells[at].reports.push(report);
@@ -195,6 +195,7 @@ fn plan(row: &Row, settings: &Settings, server: &Server) -> Plan {
         time_max: settings.time,
         requests_max: None,
         rate: None,
+        patience: drive::PATIENCE,
         server_pid: Some(server.pid()),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Mix {
         sets: u32,
         gets: u32,
     },
-    /// So many GETKQ and a NOOP, written as one: the batched read of libmemcached.
+    /// So many gets that are answered as one: GETKQs and a NOOP, as libmemcached sends them, or a `get` of many keys.
     Batch {
         gets: u32,
     },
@@ -37,7 +37,7 @@ pub(crate) enum Popularity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     One(Ask),
-    /// So many quiet gets and a fence.
+    /// So many gets, and what tells that all are answered.
     Batch {
         gets: u32,
     },
@@ -58,9 +58,10 @@ impl Workload {
         Self { mix: Mix::Set, popularity: Popularity::InOrder, ..self.clone() }
     }
 
+    /// What comes next. Without flags there is one generation.
     #[inline]
-    pub(crate) fn turn(&self, random: &mut Random) -> Turn {
-        let generation = |random: &mut Random| random.next() as u32;
+    pub(crate) fn turn(&self, random: &mut Random, has_flags: bool) -> Turn {
+        let generation = |random: &mut Random| if has_flags { random.next() as u32 } else { 0 };
         match self.mix {
             Mix::Get => Turn::One(Ask::Get),
             Mix::Set => Turn::One(Ask::Set { generation: generation(random) }),

@@ -12,9 +12,8 @@ use std::time::Duration;
 use crate::contents::Contents;
 use crate::items::key_text;
 use crate::random::scramble;
-use crate::resp::Protocol;
 use crate::signals;
-use crate::syntax::{Answer, Ask, Outcome, Syntax};
+use crate::syntax::{Answer, Ask, Outcome, Protocol, Syntax};
 
 /// What is asked, and of which key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +127,7 @@ impl<'a> Lanes<'a> {
             let lane = &mut self.all[at];
             let value = match request.ask {
                 Ask::Set { generation } => self.contents.value(request.key, generation).unwrap_or_default(),
-                Ask::Get | Ask::QuietGet | Ask::Fence => &[],
+                Ask::Get | Ask::QuietGet | Ask::Fence { .. } => &[],
             };
             let opaque = lane.next_opaque;
             lane.next_opaque = opaque.wrapping_add(1);
@@ -195,24 +194,31 @@ impl Lane {
         tally: &mut Tally,
     ) -> Result<Result<(Request, Seen), Short>, String> {
         let input = &self.input[self.begin..self.end];
-        let Some(answer) = protocol.read(input)? else { return Ok(Err(input.len() + 1)) };
+        let ask = self.waiting.front().map_or(Ask::Get, |(_, request)| request.ask);
+        let Some(answer) = protocol.read(input, ask)? else { return Ok(Err(input.len() + 1)) };
         if answer.value_bytes > VALUE_BYTES_MAX {
             return Err(format!("an answer of {} bytes, limit is {VALUE_BYTES_MAX}", answer.value_bytes));
         }
         let len = answer.head_bytes + answer.value_bytes;
-        let Some(value) = input.get(answer.head_bytes..len) else { return Ok(Err(len)) };
+        let whole_len = len + answer.tail.len();
+        let Some(tail) = input.get(len..whole_len) else { return Ok(Err(whole_len)) };
+        let value = &input[answer.head_bytes..len];
         let Some(&(opaque, request)) = self.waiting.front() else {
             return Err(format!("an answer that nothing asked for: {answer:?}"));
         };
         if answer.opaque.is_some_and(|answered| answered != opaque) {
             return Err(format!("answers out of order: {answer:?} instead of {request:?}"));
         }
-        let verdict = judge(request, &answer, value, contents).unwrap_or_else(|what| {
+        let verdict = match judge(request, &answer, value, contents) {
+            Ok(_) if tail != answer.tail => Err(format!("{request:?}: {answer:?} ends with {tail:?}")),
+            judged => judged,
+        };
+        let verdict = verdict.unwrap_or_else(|what| {
             tally.first_wrong.get_or_insert(what);
             Seen::Wrong
         });
         self.waiting.pop_front();
-        self.begin += len;
+        self.begin += whole_len;
         Ok(Ok((request, verdict)))
     }
 
@@ -242,8 +248,8 @@ impl Lane {
 /// What an answer is, or what is wrong with it.
 #[inline]
 fn judge(request: Request, answer: &Answer<'_>, value: &[u8], contents: &Contents) -> Result<Seen, String> {
-    match (request.ask, &answer.outcome) {
-        (Ask::Get, &Outcome::Hit { flags }) => match contents.value(request.key, flags) {
+    match (request.ask, answer.outcome) {
+        (Ask::Get, Outcome::Hit { flags }) => match contents.value(request.key, flags) {
             Some(right) if right == value => Ok(Seen::Hit { generation: flags }),
             right => Err(format!(
                 "GET of key {}: a value of {} bytes that is not the one of {} bytes",

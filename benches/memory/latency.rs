@@ -15,8 +15,8 @@ use crate::contents::{Contents, Sizes, generation};
 use crate::histogram::Histogram;
 use crate::lanes::{Lanes, Request, Tally};
 use crate::overhead::store_all;
-use crate::resp::Protocol;
 use crate::server::{Program, Server, cpu_time};
+use crate::syntax::Protocol;
 use crate::table::{Table, median};
 use crate::{Bench, probe};
 

@@ -37,14 +37,13 @@ mod overhead;
 mod probe;
 #[path = "../support/random.rs"]
 mod random;
-mod resp;
 #[path = "../support/server.rs"]
 #[expect(dead_code, reason = "figures of the generator and of the machine are not shown here")]
 mod server;
 mod shift;
 #[path = "../support/signals.rs"]
 mod signals;
-#[path = "../support/syntax.rs"]
+#[path = "../support/syntax/mod.rs"]
 #[expect(dead_code, reason = "nothing quiet is asked here")]
 mod syntax;
 mod table;

@@ -9,8 +9,8 @@ use crate::contents::{Contents, Sizes, generation, phase_of};
 use crate::items::KEY_BYTES;
 use crate::lanes::{Lanes, Request, Seen, Tally};
 use crate::random::{Random, Zipf};
-use crate::resp::Protocol;
 use crate::server::{Program, Server, cpu_time};
+use crate::syntax::Protocol;
 use crate::table::{Table, median};
 use crate::{Bench, LANES, TURN, probe};
 

@@ -7,8 +7,8 @@ use crate::contents::{Contents, Sizes, generation};
 use crate::items::KEY_BYTES;
 use crate::lanes::{Lanes, Request};
 use crate::random::Random;
-use crate::resp::Protocol;
 use crate::server::{Program, Server, cpu_time};
+use crate::syntax::Protocol;
 use crate::table::Table;
 use crate::{Bench, LANES, TURN, probe};
 

@@ -12,7 +12,7 @@ use wire::{
     Command, FRAME_BODY_BYTES_MAX, Loudness, Opcode, Request, Response, ResponseHeader, Split, split,
 };
 
-use crate::resp::Protocol;
+use crate::syntax::Protocol;
 
 /// Bytes that a process has resident.
 ///
@@ -83,7 +83,7 @@ pub(crate) fn item_count(address: SocketAddr, protocol: Protocol) -> Result<u64,
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
     let mut request = Vec::new();
     match protocol {
-        Protocol::Binary => {
+        Protocol::Binary | Protocol::Text | Protocol::Meta => {
             let command = Command::Stat { group: None };
             Request { opaque: 0, loudness: Loudness::Loud, command }.append_to(&mut request);
         }
@@ -98,7 +98,7 @@ pub(crate) fn item_count(address: SocketAddr, protocol: Protocol) -> Result<u64,
         }
         input.extend_from_slice(&buffer[..read]);
         let count = match protocol {
-            Protocol::Binary => curr_items_in(&input),
+            Protocol::Binary | Protocol::Text | Protocol::Meta => curr_items_in(&input),
             Protocol::Resp => db_size_in(&input),
         };
         if let Some(count) = count {

@@ -12,8 +12,8 @@ use crate::items::KEY_BYTES;
 use crate::lanes::{Lanes, Request, Seen};
 use crate::probe::{self, Sampler};
 use crate::random::{Random, Zipf};
-use crate::resp::Protocol;
 use crate::server::{Program, Server, cpu_time};
+use crate::syntax::Protocol;
 use crate::table::Table;
 use crate::{Bench, LANES, TURN};
 

@@ -10,12 +10,11 @@ mod lanes;
 mod probe;
 #[path = "../support/random.rs"]
 mod random;
-mod resp;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/signals.rs"]
 mod signals;
-#[path = "../support/syntax.rs"]
+#[path = "../support/syntax/mod.rs"]
 mod syntax;
 mod table;
 
@@ -29,8 +28,7 @@ use wire::{Command, FRAME_BODY_BYTES_MAX, Hit, Opcode, RequestHeader, Response, 
 
 use crate::contents::{Contents, Sizes, generation};
 use crate::lanes::{Lanes, Request, Seen, Tally};
-use crate::resp::Protocol;
-use crate::syntax::{Ask, Outcome, Syntax};
+use crate::syntax::Protocol;
 use crate::table::Table;
 
 /// What a server does wrong in its second GET.
@@ -191,45 +189,6 @@ fn answer(request: &wire::Request<'_>, lie: Lie, items: &mut Items, output: &mut
         _ => return None,
     }
     Some(())
-}
-
-#[test]
-fn resp_requests_are_arrays_of_bulk_strings() {
-    let mut output = Vec::new();
-    Protocol::Resp.write(Ask::Set { generation: 7 }, b"key", b"a value", 1, &mut output);
-    Protocol::Resp.write(Ask::Get, b"key", b"", 2, &mut output);
-    Protocol::Resp.write(Ask::Fence, b"", b"", 3, &mut output);
-    assert_eq!(
-        output.escape_ascii().to_string(),
-        r"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$7\r\na value\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n*1\r\n$4\r\nPING\r\n"
-    );
-}
-
-#[test]
-fn resp_answers_are_read_wherever_they_are_cut() {
-    let stream = b"+OK\r\n$5\r\n\r\n$1\r\r\n$-1\r\n$0\r\n\r\n-OOM no room\r\n+PONG\r\n";
-    let outcomes = [
-        (Outcome::Stored, 0),
-        (Outcome::Hit { flags: 0 }, 5),
-        (Outcome::Miss, 0),
-        (Outcome::Hit { flags: 0 }, 0),
-        (Outcome::Refused("-OOM no room".to_owned()), 0),
-        (Outcome::Fenced, 0),
-    ];
-    let mut rest = &stream[..];
-    for (outcome, value_bytes) in outcomes {
-        let whole = (0..=rest.len()).find_map(|cut| Protocol::Resp.read(&rest[..cut]).unwrap()).unwrap();
-        assert_eq!((whole.outcome, whole.value_bytes), (outcome, value_bytes));
-        rest = &rest[whole.head_bytes + whole.value_bytes..];
-    }
-    assert!(rest.is_empty());
-}
-
-#[test]
-fn what_is_no_resp_is_refused() {
-    for stream in [&b":12\r\n"[..], b"$x\r\n", b"$-2\r\n", b"+MAYBE\r\n", b"\x81\0\r\n", &[b'+'; 2000]] {
-        assert!(Protocol::Resp.read(stream).is_err(), "{}", stream.escape_ascii());
-    }
 }
 
 #[test]

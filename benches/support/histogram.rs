@@ -35,6 +35,11 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// How many were recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.total
+    }
+
     pub(crate) fn max(&self) -> u64 {
         self.max
     }

@@ -14,13 +14,25 @@ pub(crate) const KEY_BYTES: usize = 16;
 /// The key with this number: `load:key` and eight hexadecimal digits.
 #[inline]
 pub(crate) fn key_text(number: u32) -> [u8; KEY_BYTES] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut key = *b"load:key00000000";
-    for (at, digit) in key.iter_mut().skip(8).enumerate() {
-        *digit = DIGITS[(number >> (28 - 4 * at)) as usize & 15];
+    for (at, byte) in number.to_be_bytes().into_iter().enumerate() {
+        let [high, low] = DIGITS[usize::from(byte)];
+        (key[8 + 2 * at], key[9 + 2 * at]) = (high, low);
     }
     key
 }
+
+/// Of every byte, in hexadecimal.
+const DIGITS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
 /// What decides about the value that a key has in one generation.
 #[inline]
