@@ -310,18 +310,17 @@ impl Connection {
     ) -> Result<(), String> {
         let mut begun = self.incoming.take();
         while begun.is_some() || !input.is_empty() {
-            let mut incoming = match begun.take() {
-                Some(incoming) => incoming,
-                None => {
-                    let ask = self.waiting.front().map_or(Ask::Get, |request| request.ask);
-                    let Some(answer) = shared.syntax.read(input, ask)? else {
-                        self.carried.extend_from_slice(input);
-                        return Ok(());
-                    };
-                    input = &input[answer.head_bytes..];
-                    let request = self.request_of(&answer, &mut shared.tally)?;
-                    Incoming::of(&answer, request, shared)
-                }
+            let mut incoming = if let Some(incoming) = begun.take() {
+                incoming
+            } else {
+                let ask = self.waiting.front().map_or(Ask::Get, |request| request.ask);
+                let Some(answer) = shared.syntax.read(input, ask)? else {
+                    self.carried.extend_from_slice(input);
+                    return Ok(());
+                };
+                input = &input[answer.head_bytes..];
+                let request = self.request_of(&answer, &mut shared.tally)?;
+                Incoming::of(&answer, request, shared)
             };
             input = incoming.compare(input, shared);
             if !incoming.is_whole() {

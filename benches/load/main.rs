@@ -1,8 +1,10 @@
 //! A load generator for memcached servers that checks every answer.
 //!
 //! ```sh
-//! cargo bench --bench load                                     # memwire against memcached, a table
-//! cargo bench --bench load -- --smoke                          # the same, a tenth of a second a cell
+//! cargo bench --bench load                                     # memwire, memcached, redis: tables, 20 minutes
+//! cargo bench --bench load -- --group pinned --row GET         # some of them
+//! cargo bench --bench load -- --json FILE --svg FILE           # as data, and as a picture
+//! cargo bench --bench load -- --smoke                          # whether it runs at all
 //! cargo bench --bench load -- --server localhost:11211         # GETs on a server that is running
 //! cargo bench --bench load -- --help
 //! ```
@@ -12,7 +14,12 @@
 //! | `workload` | which requests, keys and values; what the right answer is |
 //! | `client` | one connection |
 //! | `drive` | the event loop over all connections, closed or open |
-//! | `versus` | the table |
+//! | `pace` | when requests of an open loop are due |
+//! | `probe` | processor time while it runs |
+//! | `versus` | the tables |
+//! | `floor` | a server that stores nothing |
+//! | `neighbour` | a process that takes time away |
+//! | `args` | the command line |
 //! | `support/items` | keys and the bytes of their values |
 //! | `support/random` | random numbers, Zipf's law |
 //! | `support/syntax` | how a protocol writes a request and reads an answer |
@@ -21,18 +28,20 @@
 //!
 //! The exit status is 1 where an answer was wrong, 2 where something did not run.
 
+mod args;
 mod client;
 mod drive;
+mod floor;
 #[path = "../support/histogram.rs"]
 mod histogram;
 #[path = "../support/items.rs"]
 mod items;
+mod neighbour;
 mod pace;
 mod probe;
 #[path = "../support/random.rs"]
 mod random;
 #[path = "../support/server.rs"]
-#[expect(dead_code, reason = "no redis here")]
 mod server;
 #[path = "../support/signals.rs"]
 mod signals;
@@ -43,144 +52,12 @@ mod workload;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
+use crate::args::Args;
 use crate::drive::{Plan, Report};
-use crate::syntax::Protocol;
-use crate::workload::{Mix, Popularity, Values, Workload};
-
-/// Measures memcached servers on this machine, and checks every answer.
-///
-/// Without --server: starts memwire and, where it is installed, memcached, and prints a table of workloads.
-/// With --server: one workload on a server that is running. Its keys are stored first.
-#[derive(Debug, Parser)]
-#[command(name = "load")]
-struct Args {
-    /// Measured time, of each cell in the table.
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
-    seconds: Duration,
-
-    /// Time before that in which nothing is counted.
-    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = parse_seconds)]
-    warm_up: Duration,
-
-    /// Threads of the generator.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    threads: u32,
-
-    /// Keep the generator, and the servers that it starts, on this one core.
-    #[arg(long, value_name = "CPU")]
-    pin: Option<usize>,
-
-    /// Whether it runs at all: a tenth of a second, few keys, one run of each server.
-    #[arg(long)]
-    smoke: bool,
-
-    #[command(flatten)]
-    table: TableArgs,
-
-    #[command(flatten)]
-    one: OneArgs,
-
-    /// cargo gives this to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "The table")]
-#[group(conflicts_with = "server")]
-struct TableArgs {
-    /// Make the table, although that is what happens without --server anyway.
-    #[arg(long)]
-    versus: bool,
-
-    /// Runs of each server in a row.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pairs: u32,
-
-    /// Only the rows whose name holds this.
-    #[arg(long, value_name = "TEXT")]
-    row: Option<String>,
-
-    /// More options for memwire, separated by spaces.
-    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
-    memwire: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "One workload")]
-#[group(requires = "server")]
-struct OneArgs {
-    /// The server to measure, on loopback.
-    #[arg(long, value_name = "HOST:PORT")]
-    server: Option<String>,
-
-    /// Its process, to report the processor time it needs.
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
-
-    /// How to ask: any memcached has the first three, redis has the last.
-    #[arg(long, value_enum, default_value = "binary")]
-    protocol: Protocol,
-
-    /// What to ask.
-    #[arg(long, value_enum, default_value = "get")]
-    workload: WorkloadName,
-
-    /// Of the workload `mix`: so many SETs for so many GETs.
-    #[arg(long, value_name = "SETS:GETS", default_value = "1:10", value_parser = parse_ratio)]
-    ratio: (u32, u32),
-
-    /// Of the workload `batch`: so many gets in each.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    batch: u32,
-
-    /// Connections, all at the same time.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    connections: u32,
-
-    /// Requests (or batches) under way on each connection.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    depth: u32,
-
-    /// Requests (or batches) a second: an open loop, latency counted from when a request was due. Connections at their
-    /// depth make requests late.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
-    rate: Option<u32>,
-
-    /// Keys, of 16 bytes.
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
-    keys: u32,
-
-    /// Do not store the keys first.
-    #[arg(long)]
-    no_preload: bool,
-
-    /// Bytes of a value, or a range of them.
-    #[arg(long, value_name = "N|A-B", default_value = "100", value_parser = parse_sizes)]
-    value_bytes: (usize, usize),
-
-    /// Popularity of keys by Zipf's law with this exponent (0.99 is usual), instead of all alike.
-    #[arg(long, value_name = "EXPONENT", value_parser = parse_exponent)]
-    zipf: Option<f64>,
-
-    /// End after so many requests, if that is earlier. Nothing is warmed up then.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WorkloadName {
-    Get,
-    Set,
-    /// SETs and GETs in random order: --ratio.
-    Mix,
-    /// Many gets as one (GETKQ and NOOP, get of many keys, mg and mn, MGET): --batch.
-    Batch,
-}
+use crate::workload::{Mix, Values, Workload};
 
 /// What a run may keep in memory of requests under way, over all connections.
 const WAITING_MAX: u64 = 4_000_000;
@@ -201,28 +78,28 @@ fn main() -> ExitCode {
 
 /// How many answers were wrong.
 fn run(args: &Args) -> Result<u64, String> {
-    signals::note().map_err(|error| format!("cannot wait for signals: {error}"))?;
-    if let Some(cpu) = args.pin {
-        server::pin_to(cpu)?;
+    if args.neighbour {
+        neighbour::spin();
+        return Ok(0);
     }
+    if let Some((least, most)) = args.floor {
+        floor::serve(&Values::new(least..=most)).map_err(|error| format!("the floor: {error}"))?;
+        return Ok(0);
+    }
+    signals::note().map_err(|error| format!("cannot wait for signals: {error}"))?;
     match &args.one.server {
-        Some(name) => run_one(args, loopback_address(name)?),
+        Some(name) => {
+            if let Some(cpu) = args.pin {
+                server::pin_to(&cpu.to_string())?;
+            }
+            run_one(args, loopback_address(name)?)
+        }
         None => run_table(args),
     }
 }
 
 fn run_table(args: &Args) -> Result<u64, String> {
-    let memwire_options = args.table.memwire.as_deref().unwrap_or_default();
-    let findings = versus::run(&versus::Settings {
-        time: args.time(),
-        warm_up: args.warm_up_time(),
-        rounds: if args.is_smoke() { 1 } else { args.table.pairs as usize },
-        threads: args.threads as usize,
-        only: args.table.row.clone(),
-        key_count_max: if args.is_smoke() { 1000 } else { u32::MAX },
-        memwire_options: memwire_options.split_whitespace().map(str::to_owned).collect(),
-        pinned_to: args.pin,
-    })?;
+    let findings = versus::run(&args.settings())?;
     if findings.wrong == 0 && findings.failures > 0 {
         return Err(format!("{} servers or runs failed", findings.failures));
     }
@@ -231,7 +108,7 @@ fn run_table(args: &Args) -> Result<u64, String> {
 
 fn run_one(args: &Args, address: SocketAddr) -> Result<u64, String> {
     let one = &args.one;
-    let workload = workload_of(one);
+    let workload = one.workload();
     let per_turn = if let Mix::Batch { gets } = workload.mix { u64::from(gets) + 1 } else { 1 };
     let waiting = u64::from(one.connections) * u64::from(one.depth) * per_turn;
     if waiting > WAITING_MAX {
@@ -257,38 +134,6 @@ fn run_one(args: &Args, address: SocketAddr) -> Result<u64, String> {
     let report = drive::run(&plan, &workload, one.protocol)?;
     print_report(&plan, &workload, &report);
     Ok(report.tally.wrong)
-}
-
-fn workload_of(args: &OneArgs) -> Workload {
-    Workload {
-        mix: match args.workload {
-            WorkloadName::Get => Mix::Get,
-            WorkloadName::Set => Mix::Set,
-            WorkloadName::Mix => Mix::Ratio { sets: args.ratio.0, gets: args.ratio.1 },
-            WorkloadName::Batch => Mix::Batch { gets: args.batch },
-        },
-        popularity: match args.zipf {
-            Some(exponent) => Popularity::Zipf { exponent },
-            None => Popularity::Uniform,
-        },
-        key_count: args.keys,
-        values: Values::new(args.value_bytes.0..=args.value_bytes.1),
-    }
-}
-
-impl Args {
-    /// `cargo test --benches` gives no argument at all, and wants to see that it runs.
-    fn is_smoke(&self) -> bool {
-        self.smoke || std::env::args_os().len() == 1
-    }
-
-    fn time(&self) -> Duration {
-        if self.is_smoke() { Duration::from_millis(100) } else { self.seconds }
-    }
-
-    fn warm_up_time(&self) -> Duration {
-        if self.is_smoke() { Duration::from_millis(10) } else { self.warm_up }
-    }
 }
 
 fn print_report(plan: &Plan, workload: &Workload, report: &Report) {
@@ -353,46 +198,5 @@ fn loopback_address(name: &str) -> Result<SocketAddr, String> {
             Err(format!("--server {name} is {}, not on loopback: load is for this machine", address.ip()))
         }
         None => Ok(first),
-    }
-}
-
-fn parse_ratio(text: &str) -> Result<(u32, u32), String> {
-    let parts = text.split_once(':').ok_or("two numbers with a colon between them, 1:10")?;
-    let number = |part: &str| match part.parse() {
-        Ok(number @ 0..=1_000_000) => Ok(number),
-        _ => Err(format!("{part:?} is not a number up to 1000000")),
-    };
-    match (number(parts.0)?, number(parts.1)?) {
-        (0, 0) => Err("one of the two has to be more than 0".to_owned()),
-        ratio => Ok(ratio),
-    }
-}
-
-/// Values up to this size; a server takes no more than 1 GiB, and memcached 1 MiB unless told otherwise.
-const VALUE_BYTES_MAX: usize = 64 << 20;
-
-fn parse_sizes(text: &str) -> Result<(usize, usize), String> {
-    let number = |part: &str| match part.parse() {
-        Ok(number @ 0..=VALUE_BYTES_MAX) => Ok(number),
-        _ => Err(format!("{part:?} is not a number up to {VALUE_BYTES_MAX}")),
-    };
-    let (least, most) = text.split_once('-').unwrap_or((text, text));
-    match (number(least)?, number(most)?) {
-        (least, most) if least > most => Err(format!("{least} is more than {most}")),
-        sizes => Ok(sizes),
-    }
-}
-
-fn parse_exponent(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(exponent @ 0.01..=5.0) => Ok(exponent),
-        _ => Err("a number from 0.01 to 5".to_owned()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds @ 0.0..=3600.0) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("a number up to 3600".to_owned()),
     }
 }

@@ -4,11 +4,13 @@
 
 mod client;
 mod drive;
+mod floor;
 #[path = "../support/histogram.rs"]
 mod histogram;
 #[path = "../support/items.rs"]
 mod items;
 mod liar;
+mod neighbour;
 mod pace;
 mod probe;
 #[path = "../support/random.rs"]
@@ -19,6 +21,7 @@ mod server;
 mod signals;
 #[path = "../support/syntax/mod.rs"]
 mod syntax;
+mod versus;
 mod workload;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     /// memcached, or what takes its options.
     Memcached,
     Redis,
+    /// What the generator is itself, when it is told to serve.
+    Floor,
 }
 
 impl Program {
@@ -74,6 +76,7 @@ impl Program {
     /// The same with its memory limit.
     pub(crate) fn with_memory(self, mib: u64) -> Self {
         match self.kind {
+            Kind::Floor => self,
             Kind::Memcached => self.with(&["-m", &mib.to_string()]),
             Kind::Redis => self.with(&["--maxmemory", &format!("{mib}mb")]),
         }
@@ -84,6 +87,7 @@ impl Program {
         let option = match self.kind {
             Kind::Memcached => "-V",
             Kind::Redis => "--version",
+            Kind::Floor => return None,
         };
         let output = Command::new(&self.path).arg(option).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -94,6 +98,10 @@ impl Program {
     fn command(&self, folder: &Path) -> io::Result<(Command, Option<u16>)> {
         let mut command = Command::new(&self.path);
         match self.kind {
+            Kind::Floor => {
+                command.env("MEMCACHED_PORT_FILENAME", folder.join("port"));
+                Ok((command, None))
+            }
             Kind::Memcached => {
                 command.args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-c", "1024"]);
                 if geteuid().is_root() {
@@ -270,21 +278,32 @@ pub(crate) fn own_cpu_time() -> Result<Duration, String> {
     Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }
 
-/// Keeps this process, and every thread and server that it starts from here on, on one core.
+/// The CPUs that this process may use, as a list like `0-3,5`.
+///
+/// # Errors
+/// Where the system does not say (`proc_pid_status(5)`).
+pub(crate) fn allowed_cpus() -> Result<String, String> {
+    let path = "/proc/self/status";
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.map(|list| list.trim().to_owned()).ok_or_else(|| format!("cannot understand {path}"))
+}
+
+/// Keeps this process, and every thread and server that it starts from here on, on these cores, a list like `0-3,5`.
 ///
 /// # Errors
 /// Where `taskset` (util-linux) is missing or refuses.
-pub(crate) fn pin_to(cpu: usize) -> Result<(), String> {
+pub(crate) fn pin_to(cpus: &str) -> Result<(), String> {
     let pid = std::process::id().to_string();
-    let output = Command::new("taskset").args(["-c", "-p", &cpu.to_string(), &pid]).output();
+    let output = Command::new("taskset").args(["-c", "-p", cpus, &pid]).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(format!(
-            "taskset cannot pin to CPU {cpu}: {}",
+            "taskset cannot pin to CPU {cpus}: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err("--pin needs taskset, which is in util-linux".to_owned())
+            Err("pinning needs taskset, which is in util-linux".to_owned())
         }
         Err(error) => Err(format!("cannot run taskset: {error}")),
     }

@@ -127,7 +127,7 @@ impl Protocol {
     /// What a server of this kind is best asked in.
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Memcached => Self::Binary,
+            Kind::Memcached | Kind::Floor => Self::Binary,
             Kind::Redis => Self::Resp,
         }
     }

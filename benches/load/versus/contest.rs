@@ -1,0 +1,221 @@
+//! Starts the servers of a row and runs it on each of them, in turn.
+
+use std::env;
+use std::path::PathBuf;
+
+use super::cell::{Cell, FLOOR, Line};
+use super::rows::{Group, Load, Row};
+use super::{Findings, Settings};
+use crate::drive::{self, Plan, Report};
+use crate::neighbour::Neighbour;
+use crate::server::{Kind, Program, Server};
+use crate::signals;
+use crate::syntax::Protocol;
+use crate::workload::{Popularity, Values, Workload};
+
+/// The servers of a group.
+#[derive(Debug)]
+pub(super) struct Contest<'a> {
+    group: Group,
+    settings: &'a Settings,
+    pub(super) programs: Vec<Program>,
+    /// Held while the group runs.
+    _neighbour: Option<Neighbour>,
+}
+
+const MEMORY_MIB: u64 = 1024;
+
+impl<'a> Contest<'a> {
+    /// memwire first, then the others that are installed; without those that do not start.
+    ///
+    /// # Errors
+    /// Where no server starts.
+    pub(super) fn new(group: Group, settings: &'a Settings, findings: &mut Findings) -> Result<Self, String> {
+        let neighbour = (group == Group::Neighbour).then(Neighbour::start).transpose();
+        let neighbour = neighbour.map_err(|error| format!("no neighbour: {error}"))?;
+        let mut programs = vec![memwire(settings)];
+        let protocol = group.protocol();
+        if protocol != Protocol::Resp {
+            programs.extend([1, 4].into_iter().filter_map(Program::memcached).map(with_options));
+        }
+        if matches!(protocol, Protocol::Resp | Protocol::Binary) {
+            programs.extend(Program::redis().map(with_options));
+        }
+        if protocol == Protocol::Binary {
+            programs.push(floor((100, 100))?);
+        }
+        programs.retain(|program| match Server::start(program) {
+            Ok(_) => true,
+            Err(error) => {
+                println!("{error}; it is left out.\n");
+                findings.failures += 1;
+                false
+            }
+        });
+        if programs.is_empty() {
+            return Err("no server starts".to_owned());
+        }
+        Ok(Self { group, settings, programs, _neighbour: neighbour })
+    }
+
+    pub(super) fn print_programs(&self) {
+        for program in &self.programs {
+            let version = program.version().unwrap_or_default();
+            println!("{}: {version} {}", program.name, program.options.join(" "));
+        }
+        if !self.programs.iter().any(|program| program.name.starts_with("memcached")) {
+            println!("No memcached in this group, or none is installed.");
+        }
+        println!(
+            "generator threads: {}; medians of {} runs of {} s each\n",
+            self.settings.threads,
+            self.settings.rounds,
+            self.settings.time.as_secs_f64()
+        );
+    }
+
+    /// All rounds of a row.
+    pub(super) fn run(&self, row: &'static Row, findings: &mut Findings) -> Line {
+        let workload = self.workload(row);
+        let mut servers: Vec<Option<Server>> = self
+            .programs
+            .iter()
+            .map(|program| {
+                let server = self.start(row, program, &workload);
+                kept(server, row, program, findings)
+            })
+            .collect();
+        let cells =
+            self.programs.iter().map(|program| Cell { name: program.name.clone(), reports: Vec::new() });
+        let mut line = Line { group: self.group, row, rate: None, cells: cells.collect() };
+        if row.load == Load::HalfOfMemcached {
+            line.rate = self.half_rate(row, &workload, &servers, findings);
+        }
+        for round in 0..self.settings.rounds {
+            let mut order: Vec<usize> = (0..self.programs.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for at in order {
+                if signals::came() {
+                    return line;
+                }
+                let (program, Some(server)) = (&self.programs[at], &servers[at]) else { continue };
+                let report =
+                    drive::run(&self.plan(row, line.rate, server), &workload, self.protocol(program));
+                if let Some(report) = kept(report, row, program, findings) {
+                    count_wrong(&report, row, program, findings);
+                    line.cells[at].reports.push(report);
+                } else {
+                    servers[at] = None;
+                }
+            }
+        }
+        line
+    }
+
+    fn workload(&self, row: &Row) -> Workload {
+        Workload {
+            mix: row.mix,
+            popularity: Popularity::Uniform,
+            key_count: row.key_count.min(self.settings.key_count_max),
+            values: Values::new(row.value_bytes.0..=row.value_bytes.1),
+        }
+    }
+
+    /// The server with all keys stored.
+    fn start(&self, row: &Row, program: &Program, workload: &Workload) -> Result<Server, String> {
+        let server = match program.kind {
+            Kind::Floor => Server::start(&floor(row.value_bytes)?)?,
+            Kind::Memcached | Kind::Redis => Server::start(program)?,
+        };
+        drive::preload(server.address(), workload, self.protocol(program))?;
+        Ok(server)
+    }
+
+    /// Redis has one protocol only.
+    fn protocol(&self, program: &Program) -> Protocol {
+        match Protocol::of(program.kind) {
+            Protocol::Resp => Protocol::Resp,
+            _ => self.group.protocol(),
+        }
+    }
+
+    /// Half of the requests a second that the better memcached takes; where there is none, memwire.
+    fn half_rate(
+        &self,
+        row: &Row,
+        workload: &Workload,
+        servers: &[Option<Server>],
+        findings: &mut Findings,
+    ) -> Option<u32> {
+        let has_memcached = self.programs.iter().any(|program| program.name.starts_with("memcached"));
+        let mut best: f64 = 0.0;
+        for (program, server) in self.programs.iter().zip(servers) {
+            let (Some(server), true) = (server, !has_memcached || program.name.starts_with("memcached"))
+            else {
+                continue;
+            };
+            let report = drive::run(&self.plan(row, None, server), workload, self.protocol(program));
+            if let Some(report) = kept(report, row, program, findings) {
+                count_wrong(&report, row, program, findings);
+                best = best.max(report.requests_per_second());
+            }
+            if !has_memcached {
+                break;
+            }
+        }
+        Some(((best / 2.0) as u32).max(1))
+    }
+
+    fn plan(&self, row: &Row, rate: Option<u32>, server: &Server) -> Plan {
+        Plan {
+            address: server.address(),
+            connections: row.connections,
+            depth: row.depth,
+            threads: self.settings.threads,
+            warm_up: self.settings.warm_up,
+            time_max: self.settings.time,
+            requests_max: None,
+            rate,
+            patience: drive::PATIENCE,
+            server_pid: Some(server.pid()),
+        }
+    }
+}
+
+fn memwire(settings: &Settings) -> Program {
+    let mut program = with_options(Program::memwire());
+    program.options.extend(settings.memwire_options.iter().cloned());
+    program
+}
+
+/// What all have.
+fn with_options(program: Program) -> Program {
+    let program = program.with_memory(MEMORY_MIB);
+    if program.kind == Kind::Memcached { program.with(&["-I", "2m"]) } else { program }
+}
+
+/// This program again, which answers from the pattern of the values.
+fn floor(value_bytes: (usize, usize)) -> Result<Program, String> {
+    let path: PathBuf = env::current_exe().map_err(|error| format!("no path of this program: {error}"))?;
+    let program = Program { name: FLOOR.to_owned(), path, options: Vec::new(), kind: Kind::Floor };
+    Ok(program.with(&["--floor", &format!("{}-{}", value_bytes.0, value_bytes.1)]))
+}
+
+/// What came out, or the failure reported and counted.
+fn kept<T>(result: Result<T, String>, row: &Row, program: &Program, findings: &mut Findings) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            findings.failures += 1;
+            eprintln!("{}, {}: {error}", row.name, program.name);
+        })
+        .ok()
+}
+
+fn count_wrong(report: &Report, row: &Row, program: &Program, findings: &mut Findings) {
+    findings.wrong += report.tally.wrong;
+    if let Some(first) = &report.tally.first_wrong {
+        eprintln!("{}, {}: {} WRONG answers, the first: {first}", row.name, program.name, report.tally.wrong);
+    }
+}
