@@ -6,13 +6,12 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use wire::{HEADER_BYTES, Hit, Opcode, RequestHeader, Response, Status};
+use wire::{Hit, Opcode, RequestHeader, Response, Status};
 use zerocopy::FromBytes;
 
 use crate::items::KEY_BYTES;
@@ -30,17 +29,15 @@ const COPIED_BYTES_MAX: usize = 2 << 10;
 /// It looks this often for its parent.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Serves until it is stopped, or its parent has gone. The port is told as memcached tells it.
+/// Serves until it is stopped, or its parent has gone, on a port that is told before.
 ///
 /// # Errors
 /// Where it cannot listen or poll.
-pub(crate) fn serve(values: &Values) -> io::Result<()> {
+pub(crate) fn serve(values: &Values, tell: impl FnOnce(u16) -> io::Result<()>) -> io::Result<()> {
     let mut listener = TcpListener::bind("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    if let Some(file) = env::var_os("MEMCACHED_PORT_FILENAME").map(PathBuf::from) {
-        fs::write(file, format!("TCP INET: {}\n", listener.local_addr()?.port()))?;
-    }
+    tell(listener.local_addr()?.port())?;
     let mut clients: Vec<Option<Client>> = Vec::new();
     let mut events = Events::with_capacity(1024);
     let mut input = vec![0; INPUT_BYTES];
@@ -68,6 +65,17 @@ pub(crate) fn serve(values: &Values) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the port to a file, as memcached does, where one is asked for.
+///
+/// # Errors
+/// Where it cannot be written.
+pub(crate) fn tell_port(port: u16) -> io::Result<()> {
+    match env::var_os("MEMCACHED_PORT_FILENAME") {
+        Some(file) => fs::write(file, format!("TCP INET: {port}\n")),
+        None => Ok(()),
+    }
+}
+
 /// A connection.
 struct Client {
     stream: TcpStream,
@@ -77,6 +85,8 @@ struct Client {
     written: usize,
     /// A value behind the output, by its place in the pattern.
     value: Range<usize>,
+    /// Whether it is behind a value that answering stopped.
+    has_stopped: bool,
     /// A SET whose value is being read and forgotten.
     set: Option<Set>,
 }
@@ -89,7 +99,15 @@ struct Set {
 
 impl Client {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, carried: Vec::new(), output: Vec::new(), written: 0, value: 0..0, set: None }
+        Self {
+            stream,
+            carried: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            value: 0..0,
+            has_stopped: false,
+            set: None,
+        }
     }
 
     /// Reads, answers and writes until one of these has to wait.
@@ -101,7 +119,7 @@ impl Client {
             let carried = self.carried.len();
             buffer[..carried].copy_from_slice(&self.carried);
             let mut end = carried;
-            let is_short = if self.next_is_whole() {
+            let is_short = if self.has_stopped {
                 false
             } else {
                 match self.stream.read(&mut buffer[carried..]) {
@@ -115,16 +133,12 @@ impl Client {
             let answered = self.answer(&buffer[..end], values)?;
             self.carried.clear();
             self.carried.extend_from_slice(&buffer[answered..end]);
-            if is_short && !self.next_is_whole() {
+            self.has_stopped = !self.value.is_empty();
+            if is_short && !self.has_stopped {
                 self.flush(values)?;
                 return Ok(());
             }
         }
-    }
-
-    /// Whether a GET was left where it was, behind a large value.
-    fn next_is_whole(&self) -> bool {
-        self.carried.len() >= HEADER_BYTES + KEY_BYTES
     }
 
     /// Answers what is whole, up to a large value, and says how many bytes that was.

@@ -83,7 +83,8 @@ fn run(args: &Args) -> Result<u64, String> {
         return Ok(0);
     }
     if let Some((least, most)) = args.floor {
-        floor::serve(&Values::new(least..=most)).map_err(|error| format!("the floor: {error}"))?;
+        floor::serve(&Values::new(least..=most), floor::tell_port)
+            .map_err(|error| format!("the floor: {error}"))?;
         return Ok(0);
     }
     signals::note().map_err(|error| format!("cannot wait for signals: {error}"))?;

@@ -25,6 +25,7 @@ mod versus;
 mod workload;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::histogram::Histogram;
 use crate::items::KEY_BYTES;
 use crate::liar::{Lie, serve};
 use crate::syntax::{Ask, Outcome, Protocol, Syntax, Words};
+use crate::versus::chart::{self, Bar, Entry};
 use crate::workload::{Mix, Popularity, Values, Workload};
 
 const LIES: [Lie; 13] = [
@@ -226,6 +228,38 @@ fn what_is_no_answer_is_refused() {
     ] {
         assert!(protocol.read(answer, ask).is_err(), "{protocol:?}: {}", answer.escape_ascii());
     }
+}
+
+#[test]
+fn the_floor_answers_rightly_without_storing_anything() {
+    for sizes in [10..=600, 5000..=200_000] {
+        let (tell, told) = mpsc::channel();
+        let values = Values::new(sizes);
+        let of_floor = values.clone();
+        thread::spawn(move || floor::serve(&of_floor, |port| tell.send(port).map_err(std::io::Error::other)));
+        let address = SocketAddr::from(([127, 0, 0, 1], told.recv().unwrap()));
+        for mix in [Mix::Get, Mix::Ratio { sets: 1, gets: 3 }, Mix::Batch { gets: 10 }] {
+            let workload = Workload { values: values.clone(), ..workload(mix) };
+            let tally = drive::run(&plan(address, 1000), &workload, Protocol::Binary).unwrap().tally;
+            assert_eq!((tally.wrong, tally.misses, &tally.first_wrong), (0, 0, &None), "{mix:?}");
+            assert!(tally.hits >= 600, "{mix:?}: {} hits", tally.hits);
+        }
+    }
+}
+
+#[test]
+fn bars_are_as_long_as_their_ratios_up_to_a_limit() {
+    let bar = |server: &str, ratio| Bar { server: server.to_owned(), ratio };
+    let bars = vec![bar("memwire", 2.0), bar("memcached -t 4", 1.0), bar("floor", 40.0)];
+    let entries = [Entry::Heading("a & b".to_owned()), Entry::Row { name: "GET <1>".to_owned(), bars }];
+    let svg = chart::svg(&entries);
+    let width = |line: &str| line.split("width=\"").nth(1)?.split('"').next()?.parse().ok();
+    let widths: Vec<f64> = svg.lines().filter(|line| line.contains("<title>")).filter_map(width).collect();
+    assert_eq!(widths.len(), 3);
+    assert!((widths[0] / widths[1] - 2.0).abs() < 0.01, "{widths:?}");
+    assert!((widths[2] / widths[1] - 5.0).abs() < 0.01, "{widths:?}");
+    assert!(svg.contains("a &amp; b") && svg.contains("GET &lt;1&gt;") && svg.contains("40.00 →"));
+    assert!(svg.contains("prefers-color-scheme:dark"));
 }
 
 fn run(protocol: Protocol, lie: Lie, mix: Mix, requests: u64, patience: Duration) -> Result<Report, String> {

@@ -89,7 +89,7 @@ impl<'a> Contest<'a> {
             self.programs.iter().map(|program| Cell { name: program.name.clone(), reports: Vec::new() });
         let mut line = Line { group: self.group, row, rate: None, cells: cells.collect() };
         if row.load == Load::HalfOfMemcached {
-            line.rate = self.half_rate(row, &workload, &servers, findings);
+            line.rate = Some(self.half_rate(row, &workload, &servers, findings));
         }
         for round in 0..self.settings.rounds {
             let mut order: Vec<usize> = (0..self.programs.len()).collect();
@@ -148,7 +148,7 @@ impl<'a> Contest<'a> {
         workload: &Workload,
         servers: &[Option<Server>],
         findings: &mut Findings,
-    ) -> Option<u32> {
+    ) -> u32 {
         let has_memcached = self.programs.iter().any(|program| program.name.starts_with("memcached"));
         let mut best: f64 = 0.0;
         for (program, server) in self.programs.iter().zip(servers) {
@@ -165,7 +165,7 @@ impl<'a> Contest<'a> {
                 break;
             }
         }
-        Some(((best / 2.0) as u32).max(1))
+        ((best / 2.0) as u32).max(1)
     }
 
     fn plan(&self, row: &Row, rate: Option<u32>, server: &Server) -> Plan {
