@@ -96,9 +96,11 @@ impl Tally {
     }
 
     #[cold]
-    fn wrong(&mut self, what: String) {
+    #[inline(never)]
+    fn wrong(&mut self, ask: Ask, key: u32, what: &dyn Fn() -> String) {
         self.wrong += 1;
-        self.first_wrong.get_or_insert(what);
+        let key = key_text(key).escape_ascii().to_string();
+        self.first_wrong.get_or_insert_with(|| format!("{ask:?} of {key}: {}", what()));
     }
 }
 
@@ -242,12 +244,6 @@ impl Connection {
         self.first_opaque.wrapping_add(self.waiting.len() as u32)
     }
 
-    #[inline]
-    fn next_waiting(&mut self) -> Option<Waiting> {
-        self.first_opaque = self.first_opaque.wrapping_add(1);
-        self.waiting.pop_front()
-    }
-
     /// Writes what the socket takes; the rest waits until it is writable.
     ///
     /// # Errors
@@ -308,21 +304,29 @@ impl Connection {
         now: u64,
         shared: &mut Shared<'_, S>,
     ) -> Result<(), String> {
-        let mut begun = self.incoming.take();
-        while begun.is_some() || !input.is_empty() {
-            let mut incoming = if let Some(incoming) = begun.take() {
-                incoming
-            } else {
-                let ask = self.waiting.front().map_or(Ask::Get, |request| request.ask);
-                let Some(answer) = shared.syntax.read(input, ask)? else {
-                    self.carried.extend_from_slice(input);
-                    return Ok(());
-                };
-                input = &input[answer.head_bytes..];
-                let request = self.request_of(&answer, &mut shared.tally)?;
-                Incoming::of(&answer, request, shared)
-            };
+        if let Some(mut incoming) = self.incoming.take() {
             input = incoming.compare(input, shared);
+            if !incoming.is_whole() {
+                self.incoming = Some(incoming);
+                return Ok(());
+            }
+            self.finish(&incoming, now, &mut shared.tally);
+        }
+        while !input.is_empty() {
+            let oldest = self.waiting.front().copied();
+            let ask = oldest.map_or(Ask::Get, |request| request.ask);
+            let Some(answer) = shared.syntax.read(input, ask)? else {
+                self.carried.extend_from_slice(input);
+                return Ok(());
+            };
+            let request = match oldest {
+                Some(request) if request.is_answered_by(&answer, self.first_opaque) => request,
+                _ => self.behind_misses(&answer, &mut shared.tally)?,
+            };
+            self.waiting.pop_front();
+            self.first_opaque = self.first_opaque.wrapping_add(1);
+            let mut incoming = Incoming::of(&answer, request, shared);
+            input = incoming.compare(&input[answer.head_bytes..], shared);
             if !incoming.is_whole() {
                 self.incoming = Some(incoming);
                 return Ok(());
@@ -332,12 +336,12 @@ impl Connection {
         Ok(())
     }
 
-    /// The request that is answered. Quiet gets before it have missed.
-    #[inline]
-    fn request_of(&mut self, answer: &Answer<'_>, tally: &mut Tally) -> Result<Waiting, String> {
+    /// The request that is answered though it is not the oldest: quiet gets before it have missed, and are let go.
+    #[cold]
+    fn behind_misses(&mut self, answer: &Answer<'_>, tally: &mut Tally) -> Result<Waiting, String> {
         loop {
             let opaque = self.first_opaque;
-            let Some(request) = self.next_waiting() else {
+            let Some(&request) = self.waiting.front() else {
                 return Err(format!("an answer that nothing asked for: {answer:?}"));
             };
             if request.is_answered_by(answer, opaque) {
@@ -346,6 +350,8 @@ impl Connection {
             if request.ask != Ask::QuietGet {
                 return Err(format!("answers out of order: {answer:?} instead of {opaque}, {request:?}"));
             }
+            self.waiting.pop_front();
+            self.first_opaque = opaque.wrapping_add(1);
             tally.misses += 1;
         }
     }
@@ -386,8 +392,7 @@ impl Incoming {
     #[inline]
     fn of<S>(answer: &Answer<'_>, request: Waiting, shared: &mut Shared<'_, S>) -> Self {
         let values = &shared.workload.values;
-        let key = key_text(request.key);
-        let is_key = answer.key.is_none_or(|answered| answered == key);
+        let is_key = answer.key.is_none_or(|answered| answered == key_text(request.key));
         let (verdict, span) = match (request.ask, answer.outcome) {
             (Ask::Get | Ask::QuietGet, Outcome::Hit { flags }) if is_key => {
                 (Verdict::Hit, values.span(request.key, flags))
@@ -407,12 +412,12 @@ impl Incoming {
             pattern_at: span.start,
             value_bytes: span.len(),
         };
-        match verdict {
-            Verdict::Hit if span.len() != answer.value_bytes => incoming.condemn(shared, || {
+        if verdict == Verdict::Wrong {
+            incoming.condemn(shared, &|| format!("{answer:?}"));
+        } else if verdict == Verdict::Hit && span.len() != answer.value_bytes {
+            incoming.condemn(shared, &|| {
                 format!("a value of {} bytes instead of {}", answer.value_bytes, span.len())
-            }),
-            Verdict::Wrong => incoming.condemn(shared, || format!("{answer:?}")),
-            _ => {}
+            });
         }
         incoming
     }
@@ -430,7 +435,7 @@ impl Incoming {
         if self.verdict == Verdict::Hit {
             let behind = self.pattern_at + piece.len();
             if shared.workload.values.pattern()[self.pattern_at..behind] != *piece {
-                self.condemn(shared, || "the value is not the one of this key".to_owned());
+                self.condemn(shared, &|| "the value is not the one of this key".to_owned());
             }
             self.pattern_at = behind;
         }
@@ -440,18 +445,16 @@ impl Incoming {
         let (piece, input) = input.split_at(input.len().min(self.tail.len()));
         let (right, tail) = self.tail.split_at(piece.len());
         if right != piece && self.verdict != Verdict::Wrong {
-            self.condemn(shared, || "not the right end behind the value".to_owned());
+            self.condemn(shared, &|| "not the right end behind the value".to_owned());
         }
         self.tail = tail;
         input
     }
 
-    #[cold]
-    fn condemn<S>(&mut self, shared: &mut Shared<'_, S>, what: impl FnOnce() -> String) {
+    #[inline]
+    fn condemn<S>(&mut self, shared: &mut Shared<'_, S>, what: &dyn Fn() -> String) {
         self.verdict = Verdict::Wrong;
         self.value_bytes = 0;
-        let key = key_text(self.request.key).escape_ascii().to_string();
-        let ask = self.request.ask;
-        shared.tally.wrong(format!("{ask:?} of {key}: {}", what()));
+        shared.tally.wrong(self.request.ask, self.request.key, what);
     }
 }
