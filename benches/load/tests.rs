@@ -15,6 +15,7 @@ mod pace;
 mod probe;
 #[path = "../support/random.rs"]
 mod random;
+mod ratio_tests;
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/signals.rs"]

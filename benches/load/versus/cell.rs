@@ -5,62 +5,62 @@ use crate::drive::Report;
 use crate::server::MEMWIRE;
 
 /// The name of the server that stores nothing.
-pub(super) const FLOOR: &str = "floor";
+pub(crate) const FLOOR: &str = "floor";
 
 /// A row, and what became of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    pub(super) group: Group,
-    pub(super) row: &'static Row,
+    pub(crate) group: Group,
+    pub(crate) row: &'static Row,
     /// Of an open loop.
-    pub(super) rate: Option<u32>,
-    pub(super) cells: Vec<Cell>,
+    pub(crate) rate: Option<u32>,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// The runs of one server in a row.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
-    pub(super) name: String,
-    pub(super) reports: Vec<Report>,
+    pub(crate) name: String,
+    pub(crate) reports: Vec<Report>,
 }
 
 /// Of a figure, round by round.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Ratio {
-    pub(super) median: f64,
-    pub(super) lowest: f64,
-    pub(super) highest: f64,
+pub(crate) struct Ratio {
+    pub(crate) median: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
 }
 
 impl Cell {
-    pub(super) fn median(&self, figure: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
+    pub(crate) fn median(&self, figure: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
         median(self.reports.iter().filter_map(figure).collect())
     }
 
-    pub(super) fn is_memcached(&self) -> bool {
+    pub(crate) fn is_memcached(&self) -> bool {
         self.name.starts_with("memcached")
     }
 
-    pub(super) fn is_memwire(&self) -> bool {
+    pub(crate) fn is_memwire(&self) -> bool {
         self.name == MEMWIRE
     }
 }
 
 impl Line {
     /// What the row is about, so that more is better: throughput, or how short the latency is.
-    pub(super) fn score(&self, report: &Report) -> f64 {
+    pub(crate) fn score(&self, report: &Report) -> f64 {
         match self.row.load {
             Load::Closed => report.requests_per_second(),
             Load::HalfOfMemcached => 1e9 / report.tally.latency.quantile(0.99).max(1) as f64,
         }
     }
 
-    pub(super) fn memwire(&self) -> Option<&Cell> {
+    pub(crate) fn memwire(&self) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.is_memwire())
     }
 
     /// What the others are compared with: the better memcached, and redis where there is none.
-    pub(super) fn yardstick(&self) -> Option<&Cell> {
+    pub(crate) fn yardstick(&self) -> Option<&Cell> {
         let best = |is_one: fn(&Cell) -> bool| {
             let cells = self.cells.iter().filter(|cell| is_one(cell));
             let scored =
@@ -71,12 +71,12 @@ impl Line {
     }
 
     /// The score of a server to that of the yardstick.
-    pub(super) fn ratio(&self, cell: &Cell) -> Option<Ratio> {
+    pub(crate) fn ratio(&self, cell: &Cell) -> Option<Ratio> {
         ratio(cell, self.yardstick()?, |report| Some(self.score(report)))
     }
 
     /// memwire's processor time a request to that of the yardstick.
-    pub(super) fn cpu_ratio(&self) -> Option<Ratio> {
+    pub(crate) fn cpu_ratio(&self) -> Option<Ratio> {
         ratio(self.memwire()?, self.yardstick()?, Report::server_cpu_us)
     }
 }

@@ -6,8 +6,9 @@ use super::Settings;
 use super::cell::{Cell, Line, Ratio};
 use super::rows::{Group, Load};
 use crate::drive::Report;
+use crate::server::Program;
 
-pub(super) fn text(settings: &Settings, cpu: usize, lines: &[Line]) -> String {
+pub(super) fn text(settings: &Settings, cpu: usize, programs: &[Program], lines: &[Line]) -> String {
     let groups: Vec<Value> = settings.groups.iter().map(|&group| of_group(group, lines)).collect();
     let all = json!({
         "seconds": settings.time.as_secs_f64(),
@@ -15,9 +16,14 @@ pub(super) fn text(settings: &Settings, cpu: usize, lines: &[Line]) -> String {
         "generator_threads": settings.threads,
         "cpu": cpu,
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
+        "programs": programs.iter().map(of_program).collect::<Vec<Value>>(),
         "groups": groups,
     });
     format!("{all:#}\n")
+}
+
+fn of_program(program: &Program) -> Value {
+    json!({ "name": program.name, "version": program.version(), "options": program.options })
 }
 
 fn of_group(group: Group, lines: &[Line]) -> Value {

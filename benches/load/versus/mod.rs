@@ -13,11 +13,11 @@
 //! | `json` | for programs |
 //! | `chart` | as a picture |
 
-mod cell;
+pub(crate) mod cell;
 pub(crate) mod chart;
 mod contest;
 mod json;
-mod rows;
+pub(crate) mod rows;
 mod table;
 
 use std::fs;
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub(crate) use rows::Group;
 
-use crate::server;
+use crate::server::{self, Program};
 use crate::signals;
 use cell::Line;
 use contest::Contest;
@@ -69,6 +69,8 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, String> {
     let cpu = settings.cpu.or_else(|| last_in(&allowed)).ok_or("no CPU to pin to")?;
     let mut findings = Findings::default();
     let mut lines: Vec<Line> = Vec::new();
+    let mut programs: Vec<Program> = Vec::new();
+    let mut pinned_to = allowed.clone();
     for &group in &settings.groups {
         let rows = group.rows().iter();
         let rows: Vec<_> =
@@ -76,7 +78,11 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, String> {
         if rows.is_empty() {
             continue;
         }
-        server::pin_to(&if group.is_pinned() { cpu.to_string() } else { allowed.clone() })?;
+        let cpus = if group.is_pinned() { cpu.to_string() } else { allowed.clone() };
+        if cpus != pinned_to {
+            server::pin_to(&cpus)?;
+            pinned_to = cpus;
+        }
         let contest = Contest::new(group, settings, &mut findings)?;
         println!("## {group}{}\n", if group.is_pinned() { format!(", CPU {cpu}") } else { String::new() });
         contest.print_programs();
@@ -90,6 +96,11 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, String> {
             lines.push(line);
         }
         println!();
+        for program in contest.programs {
+            if programs.iter().all(|known| known.name != program.name) {
+                programs.push(program);
+            }
+        }
     }
     if lines.is_empty() {
         return Err(format!("no row has {:?} in its name", settings.only.as_deref().unwrap_or_default()));
@@ -98,7 +109,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, String> {
         Some(file) => fs::write(file, text()).map_err(|error| format!("{}: {error}", file.display())),
         None => Ok(()),
     };
-    write(&settings.json, &|| json::text(settings, cpu, &lines))?;
+    write(&settings.json, &|| json::text(settings, cpu, &programs, &lines))?;
     write(&settings.svg, &|| chart::svg(&chart::bars(&lines)))?;
     Ok(findings)
 }
