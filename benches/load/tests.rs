@@ -297,6 +297,21 @@ fn cpu_time_is_found_behind_any_name() {
 }
 
 #[test]
+fn a_process_that_works_uses_time() {
+    let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    while child.try_wait().unwrap().is_none()
+        && server::cpu_time(child.id()).unwrap() < Duration::from_millis(20)
+    {
+        thread::yield_now();
+    }
+    let is_running = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_running);
+    assert!(server::cpu_time(u32::MAX).is_err());
+}
+
+#[test]
 fn busy_time_is_all_but_idle_time_and_waiting() {
     let stat = "cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
     assert_eq!(server::busy_ticks_in(stat), Some(63));
