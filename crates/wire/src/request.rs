@@ -251,8 +251,17 @@ impl<'a> Request<'a> {
     /// As [`shape::check`], and [`Reject::WrongShape`] where extras or key are not as long as the header says.
     #[inline]
     pub fn parse(packet: &Packet<'a, RequestHeader>) -> Result<Self, Reject> {
+        shape::check(packet.header)?;
+        Self::parse_checked(packet)
+    }
+
+    /// The same for a packet whose header has passed [`shape::check`] already.
+    ///
+    /// # Errors
+    /// [`Reject::WrongShape`] where the packet is not whole.
+    #[inline]
+    pub fn parse_checked(packet: &Packet<'a, RequestHeader>) -> Result<Self, Reject> {
         let header = packet.header;
-        shape::check(header)?;
         let whole = packet.extras.len() == usize::from(header.extras_len)
             && packet.key.len() == usize::from(header.key_len.get());
         let command = whole.then(|| Command::of(packet)).flatten();

@@ -110,7 +110,7 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     if missing > 0 {
         return Step::Incomplete(Next::Read { missing });
     }
-    match wire::Request::parse(&packet) {
+    match wire::Request::parse_checked(&packet) {
         Ok(request) => {
             log::trace!("< {request}");
             let value =
