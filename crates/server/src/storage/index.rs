@@ -22,7 +22,7 @@
 //! A table that has become mostly empty shrinks: what was stored as a million small items and is now a thousand large
 //! ones must not go on paying for a million entries.
 //!
-//! Looking up many keys at once goes in three steps, each of which [asks](crate::storage::prefetch) for the memory that
+//! Looking up many keys at once goes in three steps, each of which asks for the memory that
 //! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Index::prefetch_bucket),
 //! [`likely`](Index::likely).
 

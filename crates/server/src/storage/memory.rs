@@ -96,8 +96,8 @@ impl Engine {
     /// What would be used if everything were evicted.
     fn bytes_without_items(&self) -> usize {
         let block_bytes: usize = Queue::ALL.iter().map(|queue| self.log.block_bytes_of(*queue)).sum();
-        self.used_bytes() - self.log.resident_bytes() - block_bytes
-            + RESERVE_SEGMENTS * self.log.segment_bytes()
+        let items = self.log.resident_bytes() + block_bytes;
+        self.used_bytes().saturating_sub(items) + RESERVE_SEGMENTS * self.log.segment_bytes()
     }
 
     /// Lets the front ends know what they may take without asking.

@@ -686,7 +686,7 @@ impl Log {
     }
 
     /// The next segment from number `from` on, some of whose items may have ended by `now`, with its number. It is not
-    /// due again until somebody [notes](Self::note_expiration) when its items end, and `pause` seconds have passed.
+    /// due again until somebody notes when its items end, and `pause` seconds have passed.
     pub fn take_due(&mut self, from: usize, now: UnixSeconds, pause: UnixSeconds) -> Option<(usize, Walk)> {
         let is_due = |segment: &Segment| {
             (1..=now).contains(&segment.first_ends)
