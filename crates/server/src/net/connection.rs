@@ -231,6 +231,7 @@ impl<S: Transport> Connection<S> {
             Inbound::NoRoom => false,
             _ => self.readable,
         };
+        let has_input = has_input || self.session.has_more();
         match self.phase {
             Phase::Open => has_input && !self.in_flight && self.outbox.is_empty(),
             Phase::Lingering { .. } => self.readable,
@@ -301,6 +302,7 @@ impl<S: Transport> Connection<S> {
             let first_left = &batch.ops[run.executed_ops().end];
             // Room that was not asked for is asked for again. What it is for is no request any more.
             if !matches!(first_left.command, Command::Reserve { .. }) {
+                self.session.take_back(first_left);
                 self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()], server);
             }
         }
@@ -360,6 +362,9 @@ impl<S: Transport> Connection<S> {
     }
 
     fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
+        if self.session.resume(batch) {
+            return Ok(());
+        }
         match std::mem::replace(&mut self.inbound, Inbound::Request { missing: 1 }) {
             Inbound::Unparsed | Inbound::NoRoom => {
                 let input = batch.input.len();
@@ -434,6 +439,10 @@ impl<S: Transport> Connection<S> {
         match next {
             Next::Read { missing } => self.keep_beginning(&batch.input.filled()[rest], missing, server),
             Next::Skip { bytes } => self.inbound = Inbound::Skip { bytes },
+            Next::Pause => {
+                self.keep(&batch.input.filled()[rest], server);
+                self.inbound = Inbound::Unparsed;
+            }
             Next::Close => self.phase = Phase::Closing,
             Next::ReadLarge { head_bytes, value_bytes } => {
                 let head = Span::new(rest.start, head_bytes);
