@@ -100,6 +100,8 @@ pub struct Span {
 }
 
 /// What the storage thread is asked to do.
+///
+/// A `cas` is the version that the item must have. No item has version 0, so 0 is one that never fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Nothing: the session knows the answer, and the operation keeps its place in the order.
@@ -125,7 +127,7 @@ pub enum Command {
         /// When it ends.
         expiration: Expiration,
         /// The version it replaces.
-        cas: Option<Cas>,
+        cas: Option<u64>,
         /// The value.
         value: Payload,
     },
@@ -134,7 +136,7 @@ pub enum Command {
         /// Which end.
         side: Concat,
         /// The version it changes.
-        cas: Option<Cas>,
+        cas: Option<u64>,
         /// The bytes.
         value: Payload,
     },
@@ -153,7 +155,7 @@ pub enum Command {
     /// The end of an item.
     Delete {
         /// The version it ends.
-        cas: Option<Cas>,
+        cas: Option<u64>,
     },
     /// Arithmetic.
     Count {
@@ -164,7 +166,7 @@ pub enum Command {
         /// What becomes of a missing item.
         on_miss: OnMiss,
         /// The version it changes.
-        cas: Option<Cas>,
+        cas: Option<u64>,
     },
     /// The end of all items.
     Flush {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use memwire::message::{Batch, Command, Payload, Refusal, Reply, Span, Value as Place};
-use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
+use wire::{Concat, Direction, Expiration, OnMiss, StoreMode};
 
 /// The Unix time at which every story begins.
 pub const START: u32 = 1_700_000_000;
@@ -129,7 +129,7 @@ impl Ask {
             mode,
             flags: 0,
             expiration: Expiration::Never,
-            cas: cas.and_then(Cas::from_wire),
+            cas: cas.filter(|cas| *cas != 0),
             value: NOWHERE,
         };
         Self::new(key, command).with(value)
