@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use memwire::message::{Batch, Command, Payload, Refusal, Reply, Span, Value as Place};
-use wire::{Concat, Direction, Expiration, OnMiss, StoreMode};
+use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
 /// The Unix time at which every story begins.
 pub const START: u32 = 1_700_000_000;
