@@ -192,7 +192,11 @@ impl Oracle {
 
     fn apply_command(&mut self, key: &Bytes, command: Command, value: Option<&Bytes>, now: u32) -> Answer {
         match command {
-            Command::Pass | Command::Stats(_) | Command::Reserve { .. } => Answer::Done,
+            Command::Pass
+            | Command::Stats(_)
+            | Command::Reserve { .. }
+            | Command::Scan { .. }
+            | Command::Sample => Answer::Done,
             Command::Get => self.hit(key),
             Command::GetAndTouch { expiration } => {
                 self.set_end(key, ends(expiration, now));
