@@ -44,7 +44,7 @@ impl Engine {
         match self.find_and_touch(item, expiration) {
             Some(at) => {
                 let header = self.log.header(at);
-                Reply::Touched { flags: header.flags(), cas: self.told(header.cas()) }
+                Reply::Touched { flags: header.flags(), cas: self.version(at) }
             }
             None => Reply::NotFound,
         }
@@ -250,9 +250,11 @@ impl Engine {
             padding.fill(b' ');
             let cas = self.next_cas();
             self.newest_cas = cas.get();
+            self.log.set_cas(at, cas);
+            let now = self.now;
             let header = self.log.header_mut(at);
-            header.set_cas(cas);
             *header = header.with_frequency_min(1);
+            header.set_accessed(now);
             return Ok(self.told(cas.get()));
         }
         let mut value = digits.to_vec();

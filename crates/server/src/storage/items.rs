@@ -9,7 +9,7 @@ use crate::storage::block::Block;
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
-use crate::storage::log::record::{FETCHED, LARGE, Meta, RecordHeader};
+use crate::storage::log::record::{FETCHED, LARGE, Meta, OWN_CAS, RecordHeader};
 use crate::storage::log::{self, Address, Queue, Stored};
 
 /// `stats sizes` counts items by multiples of this.
@@ -47,6 +47,13 @@ impl<'a> NewValue<'a> {
     }
 }
 
+/// What an item is besides that, where a client wants it so.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Marked {
+    pub(super) marks: u16,
+    pub(super) own_cas: Option<Cas>,
+}
+
 /// Whether an item comes or goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Track {
@@ -64,10 +71,7 @@ impl Engine {
     pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
         let found = match self.lookup_life(item) {
             Ok(at) => {
-                // The line stays clean where nothing changes.
-                if !self.log.header(at).is_read_often() {
-                    self.log.header_mut(at).note_read();
-                }
+                self.note_read(at);
                 Some(at)
             }
             Err(life) => {
@@ -81,6 +85,14 @@ impl Engine {
         };
         self.note(item, if found.is_some() { Event::Hit } else { Event::Miss });
         found
+    }
+
+    /// Remembers that an item was read. The line stays clean where nothing changes.
+    #[inline]
+    pub(super) fn note_read(&mut self, at: Address) {
+        if !self.log.header(at).is_read_often(self.now) {
+            self.log.header_mut(at).note_read(self.now);
+        }
     }
 
     /// The item under a key, whatever has become of it.
@@ -129,7 +141,7 @@ impl Engine {
             },
             Stored::Block(number) => answers.share(self.blocks.share(number)),
         };
-        Reply::Hit { flags: record.header.flags(), cas: self.told(record.header.cas()), value }
+        Reply::Hit { flags: record.header.flags(), cas: self.version(at), value }
     }
 
     /// Writes an item in the place of the one that is under its key: `old`, if there is one.
@@ -141,6 +153,19 @@ impl Engine {
         expiration: UnixSeconds,
         value: NewValue<'_>,
     ) -> Result<Option<Cas>, Refusal> {
+        self.write_marked(item, old, flags, expiration, value, Marked::default())
+    }
+
+    /// The same, with marks, and with a version of the client's in the place of the one that is told otherwise.
+    pub(super) fn write_marked(
+        &mut self,
+        item: Item<'_>,
+        old: Option<Address>,
+        flags: u32,
+        expiration: UnixSeconds,
+        value: NewValue<'_>,
+        marked: Marked,
+    ) -> Result<Option<Cas>, Refusal> {
         let inline = log::is_inline(item.key.len(), value.len(), self.config.memory_bytes_max);
         let (value, old) = match value {
             NewValue::Inline(bytes) if !inline => {
@@ -149,18 +174,22 @@ impl Engine {
             value => (value, old),
         };
         let meta = Meta { hash: item.hash, cas: self.next_cas(), flags, expiration };
+        let own_cas = marked.own_cas.map(Cas::get);
+        let place = if inline { 0 } else { LARGE };
+        let told = if own_cas.is_some() { OWN_CAS } else { 0 };
         let mut header =
-            RecordHeader::new(&meta, item.key.len(), value.len(), if inline { 0 } else { LARGE });
+            RecordHeader::new(&meta, item.key.len(), value.len(), marked.marks | place | told);
+        header.set_accessed(self.now);
         if let Some(old) = old {
             header.set_frequency(self.log.header(old).frequency());
         }
         if !old.is_some_and(|old| self.rewrite(old, &header, &value)) {
-            self.append(item, old, &header, value)?;
+            self.append(item, old, &header, value, own_cas)?;
         }
         self.newest_cas = meta.cas.get();
         self.counters.total_items += 1;
         self.keep_spare(header.record_bytes());
-        Ok(self.told(meta.cas.get()))
+        Ok(self.told(own_cas.unwrap_or(meta.cas.get())))
     }
 
     /// Writes over the old item where it lies. Says whether it could.
@@ -184,6 +213,7 @@ impl Engine {
         old: Option<Address>,
         header: &RecordHeader,
         value: NewValue<'_>,
+        own_cas: Option<u64>,
     ) -> Result<(), Refusal> {
         let queue = match old {
             Some(old) => self.log.queue_of(old),
@@ -197,9 +227,9 @@ impl Engine {
         let at = match value {
             NewValue::Block(block) if header.is(LARGE) => {
                 let number = self.blocks.insert(block);
-                self.log.append(queue, header, item.key, &number.to_be_bytes())
+                self.log.append(queue, header, item.key, &number.to_be_bytes(), own_cas)
             }
-            value => self.log.append(queue, header, item.key, value.bytes()),
+            value => self.log.append(queue, header, item.key, value.bytes(), own_cas),
         };
         self.account(header.item_bytes(), Track::Enter);
         // Making room may have moved the old item, or evicted it.
@@ -252,6 +282,11 @@ impl Engine {
         Cas::from_wire(self.newest_cas.wrapping_add(1).max(1)).expect("not 0")
     }
 
+    /// The version of an item as clients are told it.
+    pub(super) fn version(&self, at: Address) -> Option<Cas> {
+        self.told(self.log.told_cas(at))
+    }
+
     /// A version as clients are told it.
     pub(super) fn told(&self, cas: u64) -> Option<Cas> {
         match self.config.versions {
@@ -266,7 +301,7 @@ impl Engine {
     }
 
     pub(super) fn has_version(&self, at: Address, cas: u64) -> bool {
-        self.told(self.log.header(at).cas()).is_some_and(|told| told.get() == cas)
+        self.version(at).is_some_and(|told| told.get() == cas)
     }
 
     pub(super) fn note(&mut self, item: Item<'_>, event: Event) {

@@ -123,7 +123,7 @@ impl Engine {
             key: span,
             flags: header.flags(),
             expiration: header.expiration(),
-            cas: header.cas(),
+            cas: self.log.told_cas(at),
             since: self.log.opened_at(at),
             value_bytes: header.value_len(),
             item_bytes: header.item_bytes(),
