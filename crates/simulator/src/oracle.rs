@@ -196,7 +196,12 @@ impl Oracle {
             | Command::Stats(_)
             | Command::Reserve { .. }
             | Command::Scan { .. }
-            | Command::Sample => Answer::Done,
+            | Command::Sample
+            | Command::MetaGet { .. }
+            | Command::MetaStore { .. }
+            | Command::MetaDelete { .. }
+            | Command::MetaCount { .. }
+            | Command::Describe => Answer::Done,
             Command::Get => self.hit(key),
             Command::GetAndTouch { expiration } => {
                 self.set_end(key, ends(expiration, now));

@@ -69,22 +69,24 @@ impl Engine {
 
     /// The same for a command that reads, which counts why there is nothing, and remembers that the item was read.
     pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
-        let found = match self.lookup_life(item) {
-            Ok(at) => {
-                self.note_read(at);
-                Some(at)
-            }
-            Err(life) => {
-                match life {
-                    Some(Life::Expired) => self.counters.get_expired += 1,
-                    Some(Life::Flushed) => self.counters.get_flushed += 1,
-                    Some(Life::Live) | None => {}
-                }
-                None
-            }
-        };
+        let found = self.lookup_or_count(item);
+        if let Some(at) = found {
+            self.note_read(at);
+        }
         self.note(item, if found.is_some() { Event::Hit } else { Event::Miss });
         found
+    }
+
+    /// The item under a key; it is counted why there is nothing.
+    #[inline]
+    pub(super) fn lookup_or_count(&mut self, item: Item<'_>) -> Option<Address> {
+        let found = self.lookup_life(item);
+        match found {
+            Err(Some(Life::Expired)) => self.counters.get_expired += 1,
+            Err(Some(Life::Flushed)) => self.counters.get_flushed += 1,
+            Err(Some(Life::Live) | None) | Ok(_) => {}
+        }
+        found.ok()
     }
 
     /// Remembers that an item was read. The line stays clean where nothing changes.
@@ -166,7 +168,7 @@ impl Engine {
         value: NewValue<'_>,
         marked: Marked,
     ) -> Result<Option<Cas>, Refusal> {
-        let inline = log::is_inline(item.key.len(), value.len(), self.config.memory_bytes_max);
+        let inline = self.is_inline(item, value.len());
         let (value, old) = match value {
             NewValue::Inline(bytes) if !inline => {
                 (NewValue::Block(self.block_of([bytes, &[]], 0)?), self.find(item))
@@ -177,8 +179,7 @@ impl Engine {
         let own_cas = marked.own_cas.map(Cas::get);
         let place = if inline { 0 } else { LARGE };
         let told = if own_cas.is_some() { OWN_CAS } else { 0 };
-        let mut header =
-            RecordHeader::new(&meta, item.key.len(), value.len(), marked.marks | place | told);
+        let mut header = RecordHeader::new(&meta, item.key.len(), value.len(), marked.marks | place | told);
         header.set_accessed(self.now);
         if let Some(old) = old {
             header.set_frequency(self.log.header(old).frequency());
@@ -237,6 +238,11 @@ impl Engine {
             self.end_record(old);
         }
         Ok(())
+    }
+
+    /// Whether an item with a value of so many bytes lies in the log whole.
+    pub(super) fn is_inline(&self, item: Item<'_>, value_bytes: usize) -> bool {
+        log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max)
     }
 
     /// A block with the bytes of both parts, for which room is made first: items may have been moved and evicted.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`engine`] | executes batches: the way in |
 //! | `commands` | what each command does to which item |
+//! | `meta` | what the meta commands do besides |
 //! | `items` | finding, writing and ending items |
 //! | [`counter`] | decimal numbers in values |
 //! | `memory` | keeping the limit: making room for a write |
@@ -36,6 +37,7 @@ pub mod index;
 mod items;
 pub mod log;
 mod memory;
+mod meta;
 mod prefetch;
 pub mod scan;
 mod sweep;

@@ -124,7 +124,7 @@ impl Engine {
             flags: header.flags(),
             expiration: header.expiration(),
             cas: self.log.told_cas(at),
-            since: self.log.opened_at(at),
+            since: self.now.saturating_sub(u32::from(header.idle(self.now))),
             value_bytes: header.value_len(),
             item_bytes: header.item_bytes(),
             fetched: header.is(FETCHED),

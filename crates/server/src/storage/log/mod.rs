@@ -614,8 +614,7 @@ impl Log {
             "a header of this record"
         );
         let lies_alone = |header: &RecordHeader| !header.is(LARGE) && !header.is(OWN_CAS);
-        let is_alike =
-            old.record_bytes() == header.record_bytes() && lies_alone(old) && lies_alone(header);
+        let is_alike = old.record_bytes() == header.record_bytes() && lies_alone(old) && lies_alone(header);
         if !is_alike || self.may_be_lent(at) {
             return false;
         }
