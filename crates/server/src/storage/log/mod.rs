@@ -559,7 +559,7 @@ impl Log {
     /// The version that clients are told of the record at `at`.
     #[must_use]
     #[inline]
-    pub fn told_cas(&self, at: Address) -> u64 {
+    pub(in crate::storage) fn told_cas(&self, at: Address) -> u64 {
         let header = self.header(at);
         if !header.is(OWN_CAS) {
             return header.cas();
