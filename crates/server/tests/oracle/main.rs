@@ -14,6 +14,7 @@
 //! | [`parsing`] | binary requests into operations, however they were cut up |
 //! | [`rendering`] | answers into bytes |
 //! | [`scanning`] | walking over all items |
+//! | [`text`] | the text protocol, from the socket to the engine and back |
 
 mod cases;
 mod connections;
@@ -27,4 +28,5 @@ mod properties;
 mod rendering;
 mod scanning;
 mod stories;
+mod text;
 mod world;

@@ -454,7 +454,7 @@ fn the_operation_of_a_large_value_is_that_of_its_head() {
             mode: StoreMode::Add,
             flags: 9,
             expiration: Expiration::After(60),
-            cas: Cas::from_wire(77),
+            cas: Some(77),
             value: Payload::Large(3),
         }
     );

@@ -71,7 +71,7 @@ impl Plan {
             Command::Store { cas, .. }
             | Command::Concat { cas, .. }
             | Command::Delete { cas }
-            | Command::Count { cas, .. } => *cas = version.and_then(Cas::from_wire),
+            | Command::Count { cas, .. } => *cas = version,
             _ => {}
         }
         ask
