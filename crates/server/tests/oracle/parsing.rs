@@ -6,7 +6,7 @@ use memwire::session::{Next, Output, Parsed, Session};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use wire::{Cas, Expiration, StoreMode};
+use wire::{Expiration, StoreMode};
 
 use crate::packets::{INLINE_BYTES_MAX, ITEM_BYTES_MAX, batch, error, head, legal, request, server};
 

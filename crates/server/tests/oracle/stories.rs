@@ -9,7 +9,7 @@ use memwire_simulator::oracle::Oracle;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
+use wire::{Concat, Direction, Expiration, OnMiss, StoreMode};
 
 use crate::world::{Ask, Given, NOWHERE, Placement, START, Value};
 
