@@ -227,13 +227,13 @@ pub enum Content {
     Length,
 }
 
-/// Whether a command counts as a read.
+/// Whether an item counts as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// It does.
     Noted,
-    /// It leaves no trace.
-    Unnoted,
+    /// It does not.
+    Unnoticed,
 }
 
 /// What only the meta commands ask for. It stands beside its operation, so that each operation stays small.

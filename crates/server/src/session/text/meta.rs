@@ -196,7 +196,7 @@ fn get(flags: &Flags, asked: &mut Asked<'_>) -> Command {
     let is_plain = MetaGet { tells_ttl: Moment::After, ..rare } == MetaGet::default();
     let options = if is_plain { None } else { Some(asked.options(Meta::Get(rare))) };
     let content = if flags.has(b'v') { Content::Value } else { Content::Length };
-    let reading = if flags.has(b'u') { Reading::Unnoted } else { Reading::Noted };
+    let reading = if flags.has(b'u') { Reading::Unnoticed } else { Reading::Noted };
     Command::MetaGet { content, reading, options }
 }
 
