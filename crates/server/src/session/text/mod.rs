@@ -2,7 +2,7 @@
 //!
 //! A request is a line, and behind it a value where the line says so. What a line asks for is told in `classic` and
 //! `meta`, for operators in `admin`; `store` takes the values, `keys` the lists of keys that are longer than a line,
-//! and `render` and `meta_render` word the answers. Nothing of a request is kept but its [`Note`](note::Note): what the
+//! and `render` and `meta_render` word the answers. Nothing of a request is kept but its `Note`: what the
 //! answer repeats of the line is read there again.
 
 mod admin;
