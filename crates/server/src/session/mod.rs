@@ -26,7 +26,7 @@ use crate::server::Server;
 pub use output::Output;
 
 /// The protocol's side of one connection.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub enum Session {
     /// Nothing has been read.
     #[default]
@@ -79,7 +79,7 @@ pub enum Next {
 impl Session {
     /// Reads the requests in `input`, a range of `batch`'s input, and puts their operations into the batch.
     pub fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
-        if *self == Self::Fresh {
+        if matches!(self, Self::Fresh) {
             match batch.input.filled().get(input.range()).and_then(<[u8]>::first) {
                 None => {
                     return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
