@@ -310,7 +310,11 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         | Reply::Found { .. }
         | Reply::MetaStored { .. }
         | Reply::MetaCounted { .. }
-        | Reply::Described { .. } => {}
+        | Reply::Described { .. }
+        | Reply::Peeked { .. }
+        | Reply::Length(_)
+        | Reply::Sum(_)
+        | Reply::Overflow => {}
         Reply::Stats(stats) => {
             if let Command::Stats(group) = op.command {
                 for (name, value) in stats::answer(group, stats, server) {

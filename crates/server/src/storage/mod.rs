@@ -5,6 +5,7 @@
 //! | [`engine`] | executes batches: the way in |
 //! | `commands` | what each command does to which item |
 //! | `meta` | what the meta commands do besides |
+//! | `strings` | the same for Redis's commands |
 //! | `items` | finding, writing and ending items |
 //! | [`counter`] | decimal numbers in values |
 //! | `memory` | keeping the limit: making room for a write |
@@ -40,6 +41,7 @@ mod memory;
 mod meta;
 mod prefetch;
 pub mod scan;
+mod strings;
 mod sweep;
 mod verify;
 
