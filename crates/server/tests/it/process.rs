@@ -165,7 +165,7 @@ fn a_value_that_cannot_be_followed_names_its_option() {
         ("-I", "2g"),
         ("-a", "999"),
         ("-l", "127.0.0.1:http"),
-        ("-B", "ascii"),
+        ("-B", "gibberish"),
         ("-o", "ssl_key=file"),
     ] {
         let (_, stderr) = ends(EXIT_USAGE, &[option, value]);
@@ -188,15 +188,39 @@ fn options_that_protect_are_refused_and_the_server_does_not_start() {
 
 #[test]
 fn options_without_meaning_are_accepted_with_a_warning_each() {
-    let args = ["-f", "1.25", "-n", "48", "-k", "-L", "-A", "-X", "-W", "-U", "11211", "-R", "50", "-o"];
+    let args = ["-f", "1.25", "-n", "48", "-k", "-L", "-W", "-U", "11211", "-R", "50", "-o"];
     let mut run = Run::start(&[&args[..], &["modern,hashpower=20", "-l", "127.0.0.1", "-p", "0"]].concat());
     run.connect().assert_in_step();
     let log = run.text("stderr");
-    for option in ["-f", "-n", "-k", "-L", "-A", "-X", "-W", "-U", "-R", "-o modern", "-o hashpower"] {
+    for option in ["-f", "-n", "-k", "-L", "-W", "-U", "-R", "-o modern", "-o hashpower"] {
         let warnings_count =
             log.lines().filter(|line| line.contains("WARN") && line.contains(&format!(" {option}"))).count();
         assert_eq!(warnings_count, 1, "{option}: {log}");
     }
+}
+
+#[test]
+fn a_client_may_end_the_server_where_the_operator_says_so() {
+    let start = |args: &[&str]| Run::start(&[args, &["-l", "127.0.0.1", "-p", "0"]].concat());
+    let ask = |run: &mut Run, request: &[u8]| {
+        let (_, port) = run.ports()[0];
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&[request, b"quit\r\n"].concat()).unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).unwrap();
+        told
+    };
+    let mut run = start(&[]);
+    assert_eq!(ask(&mut run, b"shutdown\r\n"), "ERROR: shutdown not enabled\r\n");
+    for request in [&b"shutdown"[..], b"shutdown graceful"] {
+        let mut run = start(&["-A"]);
+        let request = [b"shutdown hard\r\nmn\r\n", request, b"\r\n"].concat();
+        assert_eq!(ask(&mut run, &request), "CLIENT_ERROR invalid shutdown mode\r\nMN\r\n");
+        assert!(run.wait().success());
+    }
+    assert_eq!(ask(&mut run, b"lru_crawler metadump all\r\n"), "END\r\n");
+    assert_eq!(ask(&mut start(&["-X"]), b"lru_crawler metadump all\r\n"), "ERROR metadump not allowed\r\n");
 }
 
 #[test]

@@ -12,7 +12,11 @@
 //! | [`ending`] | the storage thread ends when it is told to |
 //! | [`packets`] | requests and responses, byte by byte |
 //! | [`parsing`] | binary requests into operations, however they were cut up |
+//! | [`strings`] | Redis's strings in the engine, against a plain map |
 //! | [`rendering`] | answers into bytes |
+//! | [`resp`] | Redis's protocol over a connection |
+//! | [`scanning`] | walking over all items |
+//! | [`text`] | the text protocol, from the socket to the engine and back |
 
 mod cases;
 mod connections;
@@ -24,5 +28,9 @@ mod packets;
 mod parsing;
 mod properties;
 mod rendering;
+mod resp;
+mod scanning;
 mod stories;
+mod strings;
+mod text;
 mod world;
