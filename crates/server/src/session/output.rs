@@ -62,6 +62,7 @@ impl<'a> Body<'a> {
     }
 
     /// Its bytes.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         match self {

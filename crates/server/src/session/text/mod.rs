@@ -116,6 +116,10 @@ impl Text {
     #[inline]
     fn step(&mut self, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Step {
         match self.state {
+            State::Line if let Some((op, bytes)) = List::of_one(place, server) => {
+                asked.ops.push(op);
+                Step::Done { bytes }
+            }
             State::Line => match Front::of(place.rest) {
                 Front::Line(line) => request(line, place, asked, server),
                 Front::Part => Step::Incomplete(Next::Read { missing: 1 }),
