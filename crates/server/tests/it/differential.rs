@@ -10,7 +10,7 @@
 
 mod binary;
 mod material;
-//mod resp;
+mod resp;
 mod stream;
 mod text;
 

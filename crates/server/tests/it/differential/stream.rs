@@ -12,9 +12,9 @@ use crate::harness::Server;
 /// How many requests before a batch are kept for a report.
 const HISTORY_COUNT: usize = 2000;
 /// How many of them a report shows, and how many answers around a difference.
-const SHOWN_COUNT: usize = 12;
+const SHOWN_COUNT: usize = 8;
 /// How much of a request or an answer a report shows.
-const SHOWN_BYTES: usize = 160;
+const SHOWN_BYTES: usize = 100;
 
 /// A request as it goes out, but for the CAS.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@
 //! - numbers of more than 32 bits for flags, expiration and length: memcached takes what is left of them in 32 bits;
 //! - lines over 2048 bytes: whether memcached closes depends on how the line was cut up on its way;
 //! - `flush_all` with a delay, which 1.6.18 fires early;
+//! - `me` of a key that has been stored: it tells of memcached's insides, and finds items that have ended;
 //! - commands of administration: `stats` but for `reset`, `slabs`, `lru`, `watch` and the like.
 
 mod malformed;
@@ -360,9 +361,11 @@ impl Generator {
         self.push_line(b"", line.as_bytes());
     }
 
+    /// Pushes a line, which may be a store with its data, too. memcached takes a bare newline behind a command, not
+    /// behind data.
     fn push_line(&mut self, key: &[u8], line: &[u8]) {
-        let end: &[u8] = if self.random.chance(1, 20) { b"\n" } else { b"\r\n" };
-        self.push(key, &[line, end].concat());
+        let may_be_bare = !line.contains(&b'\n') && self.random.chance(1, 20);
+        self.push(key, &[line, if may_be_bare { b"\n" } else { b"\r\n" }].concat());
     }
 
     fn push(&mut self, key: &[u8], bytes: &[u8]) {

@@ -5,7 +5,7 @@ use super::Generator;
 const TTLS: &[i64] = &[0, 0, 100_000, 2_592_000, 2_000_000_000, -1, 1_000_000_000];
 const VIVIFY_TTLS: &[i64] = &[0, 100_000, 2_592_000];
 /// Far from the times that items have left, so that the seconds which pass do not decide.
-const RECACHE_TTLS: &[i64] = &[0, 30, 50_000, 200_000, 2_592_000];
+const RECACHE_TTLS: &[i64] = &[0, 30, 50_000, 200_000];
 
 struct Key {
     name: Vec<u8>,
@@ -97,11 +97,8 @@ impl Generator {
     }
 
     pub(super) fn meta_other(&mut self) {
-        if self.random.chance(1, 2) {
-            return self.push_line(b"", b"mn");
-        }
-        let key = self.key();
-        self.push_line(&key, &[b"me ", &key[..]].concat());
+        let line = *self.random.pick(&["mn", "me nobody"]);
+        self.push_line(b"", line.as_bytes());
     }
 
     fn meta_key(&mut self) -> Key {
