@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
+use crate::clock::UnixSeconds;
 use crate::figures::{Group, StorageStats};
 use crate::limits::{BATCH_BUFFER_BYTES_KEPT, BATCH_USES_PER_LOOK};
 use crate::meter::{Charge, Meter, Use};
@@ -100,6 +101,8 @@ pub struct Span {
 }
 
 /// What the storage thread is asked to do.
+///
+/// A `cas` is the version that the item must have. No item has version 0, so 0 is one that never fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Nothing: the session knows the answer, and the operation keeps its place in the order.
@@ -125,7 +128,7 @@ pub enum Command {
         /// When it ends.
         expiration: Expiration,
         /// The version it replaces.
-        cas: Option<Cas>,
+        cas: Option<u64>,
         /// The value.
         value: Payload,
     },
@@ -134,7 +137,7 @@ pub enum Command {
         /// Which end.
         side: Concat,
         /// The version it changes.
-        cas: Option<Cas>,
+        cas: Option<u64>,
         /// The bytes.
         value: Payload,
     },
@@ -153,7 +156,7 @@ pub enum Command {
     /// The end of an item.
     Delete {
         /// The version it ends.
-        cas: Option<Cas>,
+        cas: Option<u64>,
     },
     /// Arithmetic.
     Count {
@@ -164,7 +167,7 @@ pub enum Command {
         /// What becomes of a missing item.
         on_miss: OnMiss,
         /// The version it changes.
-        cas: Option<Cas>,
+        cas: Option<u64>,
     },
     /// The end of all items.
     Flush {
@@ -173,6 +176,15 @@ pub enum Command {
     },
     /// Statistics.
     Stats(Group),
+    /// The next items of a walk over all of them; see `storage::scan`.
+    Scan {
+        /// 0 at first, then what the answer says.
+        cursor: u64,
+        /// About how many.
+        count: u32,
+    },
+    /// Any item, from the operation's hash on.
+    Sample,
 }
 
 /// Where the value of a request lies.
@@ -247,6 +259,38 @@ pub enum Reply {
     Refused(Refusal),
     /// Figures of the storage thread.
     Stats(Box<StorageStats>),
+    /// Some of all items.
+    Scanned(Box<ScanPage>),
+}
+
+/// A part of a walk over all items.
+#[derive(Debug)]
+pub struct ScanPage {
+    /// Where the walk goes on, 0 at its end.
+    pub next: u64,
+    /// There may be none, and yet more behind them.
+    pub items: Vec<ScannedItem>,
+}
+
+/// What is told of an item in passing.
+#[derive(Debug, Clone, Copy)]
+pub struct ScannedItem {
+    /// Its key in [`Batch::values`].
+    pub key: Span,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// The Unix time at which it ends, 0 for never.
+    pub expiration: UnixSeconds,
+    /// Its version, told or not.
+    pub cas: u64,
+    /// When the segment that it lies in was opened: about when it was written, or moved.
+    pub since: UnixSeconds,
+    /// Bytes of its value.
+    pub value_bytes: usize,
+    /// Bytes that it takes.
+    pub item_bytes: usize,
+    /// Whether it was read.
+    pub fetched: bool,
 }
 
 /// Where the value of an answer lies.
@@ -319,6 +363,8 @@ impl Command {
             Self::Get
             | Self::GetAndTouch { .. }
             | Self::Stats(_)
+            | Self::Scan { .. }
+            | Self::Sample
             | Self::Count { .. }
             | Self::Reserve { .. } => true,
             Self::Concat { value, .. } => matches!(value, Payload::Inline(_)),

@@ -43,6 +43,12 @@ impl Server {
         }
     }
 
+    /// Ends the server as a signal would: what has been asked for is answered first.
+    pub fn shut_down(&self) {
+        // It fails for signals that there are none of.
+        let _ = signal_hook::low_level::raise(signal_hook::consts::SIGINT);
+    }
+
     /// The hash of a key.
     #[must_use]
     #[inline]

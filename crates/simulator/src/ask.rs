@@ -129,7 +129,7 @@ impl Ask {
             mode,
             flags: 0,
             expiration: Expiration::Never,
-            cas: cas.and_then(Cas::from_wire),
+            cas: cas.filter(|cas| *cas != 0),
             value: NOWHERE,
         };
         Self::new(key, command).with(value)
@@ -186,7 +186,7 @@ impl Answer {
             Reply::Touched { flags, cas } => Self::Touched { flags: *flags, cas: Cas::to_wire(*cas) },
             Reply::Stored { cas } => Self::Stored { cas: Cas::to_wire(*cas) },
             Reply::Counted { value, cas } => Self::Counted { value: *value, cas: Cas::to_wire(*cas) },
-            Reply::Done | Reply::Stats(_) => Self::Done,
+            Reply::Done | Reply::Stats(_) | Reply::Scanned(_) => Self::Done,
             Reply::NotFound => Self::NotFound,
             Reply::Exists => Self::Exists,
             Reply::NotStored => Self::NotStored,

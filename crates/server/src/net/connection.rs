@@ -303,7 +303,13 @@ impl<S: Transport> Connection<S> {
             // Room that was not asked for is asked for again. What it is for is no request any more.
             if !matches!(first_left.command, Command::Reserve { .. }) {
                 self.session.take_back(first_left);
-                self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()], server);
+                // A request that is answered in many parts goes on from its session: its bytes were done with before.
+                if !self.session.has_more() {
+                    self.put_back(
+                        &batch.input.filled()[first_left.starts_at as usize..run.input.end()],
+                        server,
+                    );
+                }
             }
         }
         if !output.is_empty() {

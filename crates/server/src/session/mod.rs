@@ -21,6 +21,7 @@ pub mod output;
 pub mod resp;
 pub mod text;
 
+use crate::config::Protocol;
 use crate::message::{Batch, Op, Reply, Span};
 use crate::server::Server;
 pub use output::Output;
@@ -80,14 +81,14 @@ impl Session {
     /// Reads the requests in `input`, a range of `batch`'s input, and puts their operations into the batch.
     pub fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
         if *self == Self::Fresh {
-            match batch.input.filled().get(input.range()).and_then(<[u8]>::first) {
-                None => {
-                    return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
-                }
-                Some(&wire::header::REQUEST_MAGIC) => *self = Self::Binary,
-                Some(b'*') => *self = Self::Resp(resp::Resp::default()),
-                Some(_) => *self = Self::Text(text::Text::default()),
-            }
+            let Some(first) = batch.input.filled().get(input.range()).and_then(<[u8]>::first) else {
+                return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
+            };
+            *self = match (server.config.protocol, first) {
+                (Protocol::Binary, _) | (Protocol::Auto, &wire::header::REQUEST_MAGIC) => Self::Binary,
+                (Protocol::Auto, b'*') => Self::Resp(resp::Resp::default()),
+                (Protocol::Auto | Protocol::Text, _) => Self::Text(text::Text::default()),
+            };
         }
         match self {
             Self::Fresh | Self::Binary => binary::parse(batch, input, server),

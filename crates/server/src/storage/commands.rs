@@ -70,7 +70,7 @@ impl Engine {
         mode: StoreMode,
         flags: u32,
         expiration: UnixSeconds,
-        cas: Option<Cas>,
+        cas: Option<u64>,
         value: NewValue<'_>,
     ) -> Reply {
         self.counters.cmd_set += 1;
@@ -111,7 +111,7 @@ impl Engine {
         &mut self,
         item: Item<'_>,
         side: Concat,
-        cas: Option<Cas>,
+        cas: Option<u64>,
         value: NewValue<'_>,
     ) -> Reply {
         self.counters.cmd_set += 1;
@@ -171,7 +171,7 @@ impl Engine {
         Reply::Refused(why)
     }
 
-    pub(super) fn delete(&mut self, item: Item<'_>, cas: Option<Cas>) -> Reply {
+    pub(super) fn delete(&mut self, item: Item<'_>, cas: Option<u64>) -> Reply {
         self.note(item, Event::Delete);
         let Some(at) = self.lookup(item) else {
             self.counters.delete_misses += 1;
@@ -192,7 +192,7 @@ impl Engine {
         direction: Direction,
         delta: u64,
         on_miss: OnMiss,
-        cas: Option<Cas>,
+        cas: Option<u64>,
     ) -> Reply {
         let Some(at) = self.lookup(item) else {
             return self.count_missing(item, direction, on_miss);

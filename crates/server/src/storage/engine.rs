@@ -250,6 +250,8 @@ impl Engine {
             }
             Command::Flush { at } => self.flush(at),
             Command::Stats(group) => self.stats(group, answers),
+            Command::Scan { cursor, count } => self.scan(cursor, count, answers),
+            Command::Sample => self.sample(op.hash, answers),
         }
     }
 }

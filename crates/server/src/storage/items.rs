@@ -261,12 +261,12 @@ impl Engine {
     }
 
     /// The version that a store asks for. Where clients are told none, stores do not heed what they ask for.
-    pub(super) fn heeded(&self, cas: Option<Cas>) -> Option<Cas> {
+    pub(super) fn heeded(&self, cas: Option<u64>) -> Option<u64> {
         cas.filter(|_| self.config.versions == Versions::Told)
     }
 
-    pub(super) fn has_version(&self, at: Address, cas: Cas) -> bool {
-        self.told(self.log.header(at).cas()) == Some(cas)
+    pub(super) fn has_version(&self, at: Address, cas: u64) -> bool {
+        self.told(self.log.header(at).cas()).is_some_and(|told| told.get() == cas)
     }
 
     pub(super) fn note(&mut self, item: Item<'_>, event: Event) {

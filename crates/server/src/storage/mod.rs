@@ -10,6 +10,7 @@
 //! | `eviction` | what goes and what stays: S3-FIFO, and cleaning |
 //! | [`ghost`] | what went lately |
 //! | [`expiry`] | when items end, and what a flush ends |
+//! | [`scan`] | walking over all items |
 //! | `sweep` | taking out what has ended, before anyone asks |
 //! | [`log`] | segments of records: appending, ending, two queues by age |
 //! | [`log::record`] | an item as a packet, byte by byte |
@@ -36,6 +37,7 @@ mod items;
 pub mod log;
 mod memory;
 mod prefetch;
+pub mod scan;
 mod sweep;
 mod verify;
 

@@ -13,6 +13,7 @@
 //! | [`packets`] | requests and responses, byte by byte |
 //! | [`parsing`] | binary requests into operations, however they were cut up |
 //! | [`rendering`] | answers into bytes |
+//! | [`scanning`] | walking over all items |
 
 mod cases;
 mod connections;
@@ -24,5 +25,6 @@ mod packets;
 mod parsing;
 mod properties;
 mod rendering;
+mod scanning;
 mod stories;
 mod world;
