@@ -225,7 +225,8 @@ impl Config {
     /// Bytes of large values that may be on their way in at the same time.
     #[must_use]
     pub fn receiving_bytes_max(&self) -> usize {
-        (self.memory_bytes_max / 4).max(self.item_bytes_max)
+        // What ends a value in a protocol of lines is read with it.
+        (self.memory_bytes_max / 4).max(self.item_bytes_max + b"\r\n".len())
     }
 
     /// The same for requests whose values are not large, as far as they are not whole.

@@ -185,6 +185,97 @@ pub enum Command {
     },
     /// Any item, from the operation's hash on.
     Sample,
+    /// A new value, as Redis sets it.
+    Put(Put),
+    /// A note whether there is an item under the key, for what is [`PutWhen::Unguarded`].
+    Guard {
+        /// 0 for the first key of several.
+        number: u32,
+    },
+    /// Redis's arithmetic.
+    Add {
+        /// By how much.
+        delta: i64,
+    },
+    /// Bytes over a part of the value, or behind it.
+    Patch {
+        /// From where on, `None` for its end.
+        offset: Option<u32>,
+        /// The bytes.
+        value: Payload,
+    },
+    /// A new expiration, if the one there is allows it.
+    Expire {
+        /// From now on.
+        expiration: Expiration,
+        /// If what.
+        when: ExpireWhen,
+    },
+    /// What there is to know of an item besides its value.
+    Peek(Reading),
+    /// The value, and the end of the item.
+    Take,
+}
+
+/// A new value, as Redis sets it: one that is refused leaves the older one alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Put {
+    /// Which items it may meet.
+    pub when: PutWhen,
+    /// When it ends, `None` for when the older one does.
+    pub expiration: Option<Expiration>,
+    /// Whether the older value is asked for.
+    pub old: Old,
+    /// The value.
+    pub value: Payload,
+}
+
+/// Which items a new value may meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutWhen {
+    /// Any, or none.
+    Always,
+    /// None.
+    Missing,
+    /// One that is there.
+    There,
+    /// Any, unless a [`Command::Guard`] before it has met one.
+    Unguarded,
+}
+
+/// Whether a store answers the value that was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// It does.
+    Told,
+    /// It does not.
+    Untold,
+}
+
+/// Which expirations may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpireWhen {
+    /// All.
+    Always,
+    /// None yet.
+    Persistent,
+    /// Any but none.
+    Volatile,
+    /// An earlier one.
+    Later,
+    /// A later one, or none.
+    Sooner,
+    /// A later one.
+    SoonerIfVolatile,
+}
+
+/// Whether an item counts as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It does.
+    Noted,
+    /// It does not.
+    Unnoticed,
 }
 
 /// Where the value of a request lies.
@@ -261,6 +352,21 @@ pub enum Reply {
     Stats(Box<StorageStats>),
     /// Some of all items.
     Scanned(Box<ScanPage>),
+    /// What there is to know of an item besides its value.
+    Peeked {
+        /// The Unix time at which it ends, 0 for never.
+        expiration: UnixSeconds,
+        /// The Unix time at which this was found.
+        now: UnixSeconds,
+        /// Bytes of its value.
+        value_bytes: u32,
+    },
+    /// Bytes of a value that was patched.
+    Length(u64),
+    /// What a number has become.
+    Sum(i64),
+    /// A number would not fit.
+    Overflow,
 }
 
 /// A part of a walk over all items.
@@ -363,11 +469,15 @@ impl Command {
             Self::Get
             | Self::GetAndTouch { .. }
             | Self::Stats(_)
+            | Self::Count { .. }
+            | Self::Reserve { .. }
             | Self::Scan { .. }
             | Self::Sample
-            | Self::Count { .. }
-            | Self::Reserve { .. } => true,
-            Self::Concat { value, .. } => matches!(value, Payload::Inline(_)),
+            | Self::Take
+            | Self::Add { .. } => true,
+            Self::Concat { value, .. }
+            | Self::Patch { value, .. }
+            | Self::Put(Put { old: Old::Told, value, .. }) => matches!(value, Payload::Inline(_)),
             _ => false,
         }
     }

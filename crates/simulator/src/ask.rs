@@ -190,7 +190,8 @@ impl Answer {
             Reply::NotFound => Self::NotFound,
             Reply::Exists => Self::Exists,
             Reply::NotStored => Self::NotStored,
-            Reply::NonNumeric => Self::NonNumeric,
+            Reply::Peeked { .. } | Reply::Length(_) | Reply::Sum(_) => Self::Done,
+            Reply::NonNumeric | Reply::Overflow => Self::NonNumeric,
             Reply::Refused(why) => Self::Refused(*why),
         }
     }

@@ -27,7 +27,7 @@ use crate::server::Server;
 pub use output::Output;
 
 /// The protocol's side of one connection.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub enum Session {
     /// Nothing has been read.
     #[default]
@@ -80,7 +80,7 @@ pub enum Next {
 impl Session {
     /// Reads the requests in `input`, a range of `batch`'s input, and puts their operations into the batch.
     pub fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
-        if *self == Self::Fresh {
+        if matches!(self, Self::Fresh) {
             let Some(first) = batch.input.filled().get(input.range()).and_then(<[u8]>::first) else {
                 return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
             };

@@ -101,6 +101,10 @@ pub struct Engine {
     /// Bytes that the commands of this batch have copied, besides those of their answers.
     pub(super) copied_bytes: usize,
     pub(super) scratch: Vec<u8>,
+    /// Whether a guard has met an item.
+    pub(super) is_guarded: bool,
+    /// Items that were flushed and are not taken out yet.
+    pub(super) flushed_count: usize,
 }
 
 impl Engine {
@@ -132,6 +136,8 @@ impl Engine {
             detail_enabled: config.detail_enabled,
             copied_bytes: 0,
             scratch: Vec::new(),
+            is_guarded: false,
+            flushed_count: 0,
             config,
         })
     }
@@ -202,6 +208,7 @@ impl Engine {
 
     pub(super) fn advance_flushes(&mut self) {
         if self.flushes.advance(self.now, self.newest_cas) {
+            self.flushed_count = self.index.len();
             self.log.make_all_due();
             self.sweep_anew();
         }
@@ -252,6 +259,16 @@ impl Engine {
             Command::Stats(group) => self.stats(group, answers),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
             Command::Sample => self.sample(op.hash, answers),
+            Command::Put(put) => {
+                let value = NewValue::of(put.value, input, answers);
+                self.put(item, put, value, answers)
+            }
+            Command::Guard { number } => self.guard(item, number),
+            Command::Add { delta } => self.add(item, delta),
+            Command::Patch { offset, value } => self.patch(item, offset, NewValue::of(value, input, answers)),
+            Command::Expire { expiration, when } => self.expire(item, expiration, when),
+            Command::Peek(reading) => self.peek(item, reading),
+            Command::Take => self.take(item, answers),
         }
     }
 }
@@ -295,6 +312,7 @@ impl Engine {
         StorageFigures {
             counters: self.counters.clone(),
             item_count: self.index.len(),
+            flushed_count: self.flushed_count,
             item_bytes: self.item_bytes,
             index_bytes: self.index.bytes(),
             index_capacity: self.index.capacity(),

@@ -233,6 +233,7 @@ impl Engine {
         if let Stored::Block(number) = record.value {
             self.blocks.remove(number);
         }
+        self.flushed_count -= usize::from(self.flushes.is_flushed(record.header.cas()));
         self.log.end(at);
         self.account(item_bytes, Track::Leave);
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`engine`] | executes batches: the way in |
 //! | `commands` | what each command does to which item |
+//! | `strings` | the same for Redis's commands |
 //! | `items` | finding, writing and ending items |
 //! | [`counter`] | decimal numbers in values |
 //! | `memory` | keeping the limit: making room for a write |
@@ -38,6 +39,7 @@ pub mod log;
 mod memory;
 mod prefetch;
 pub mod scan;
+mod strings;
 mod sweep;
 mod verify;
 
