@@ -235,13 +235,12 @@ fn set_info(client: &mut Client, args: &Args<'_>, writer: &mut Writer<'_>) {
 /// One of these has the wrong number of arguments, and any other is unknown.
 fn unknown_subcommand(args: &Args<'_>, known: &[&str], writer: &mut Writer<'_>) {
     let command = String::from_utf8_lossy(args.get(0)).to_ascii_lowercase();
-    let told = match known.iter().find(|name| args.is(1, name)) {
-        Some(name) => format!("ERR wrong number of arguments for '{command}|{name}' command"),
-        None => {
-            let name = String::from_utf8_lossy(args.get(1).get(..128).unwrap_or(args.get(1)));
-            let command = command.to_ascii_uppercase();
-            format!("ERR unknown subcommand '{name}'. Try {command} HELP.")
-        }
+    let told = if let Some(name) = known.iter().find(|name| args.is(1, name)) {
+        format!("ERR wrong number of arguments for '{command}|{name}' command")
+    } else {
+        let name = String::from_utf8_lossy(args.get(1).get(..128).unwrap_or(args.get(1)));
+        let command = command.to_ascii_uppercase();
+        format!("ERR unknown subcommand '{name}'. Try {command} HELP.")
     };
     writer.error(&told);
 }
@@ -251,7 +250,9 @@ fn command(args: &Args<'_>, writer: &mut Writer<'_>) {
     let all = || u32::try_from(TABLE.len()).unwrap_or(u32::MAX);
     if args.len() == 1 || args.is(1, "info") && args.len() == 2 {
         writer.array(all());
-        TABLE.iter().for_each(|row| command_info(row, writer));
+        for row in TABLE {
+            command_info(row, writer);
+        }
     } else if args.is(1, "info") {
         writer.array(u32::try_from(args.from(2).count()).unwrap_or(0));
         for row in named() {
@@ -264,11 +265,15 @@ fn command(args: &Args<'_>, writer: &mut Writer<'_>) {
         writer.integer(i64::from(all()));
     } else if args.is(1, "list") && args.len() == 2 {
         writer.array(all());
-        TABLE.iter().for_each(|row| writer.bulk(row.name.as_bytes()));
+        for row in TABLE {
+            writer.bulk(row.name.as_bytes());
+        }
     } else if args.is(1, "docs") {
         let is_asked = |row: &&Row| args.len() == 2 || named().flatten().any(|asked| asked == *row);
         writer.map(TABLE.iter().filter(is_asked).count());
-        TABLE.iter().filter(is_asked).for_each(|row| command_docs(row, writer));
+        for row in TABLE.iter().filter(is_asked) {
+            command_docs(row, writer);
+        }
     } else {
         unknown_subcommand(args, &["count", "list"], writer);
     }
@@ -291,11 +296,14 @@ fn command_info(row: &Row, writer: &mut Writer<'_>) {
     writer.integer(i64::from(row.arity));
     writer.set(1);
     writer.simple(flag);
-    [first, last, step].into_iter().for_each(|number| writer.integer(number));
+    for number in [first, last, step] {
+        writer.integer(number);
+    }
     writer.set(1);
     writer.simple(category);
-    // Tips, key specifications, subcommands.
-    [(), (), ()].into_iter().for_each(|()| writer.array(0));
+    for _ in ["tips", "key specifications", "subcommands"] {
+        writer.array(0);
+    }
 }
 
 fn command_docs(row: &Row, writer: &mut Writer<'_>) {
@@ -372,11 +380,10 @@ fn info(args: &Args<'_>, stats: &StorageStats, server: &Server, writer: &mut Wri
         if !told.is_empty() {
             told.push_str("\r\n");
         }
-        let mut letters = section.chars();
-        let first = letters.next().map_or(' ', |letter| letter.to_ascii_uppercase());
         told.push_str("# ");
-        // The processor is the only one in capitals.
-        told.push_str(&if section == "cpu" { "CPU".into() } else { format!("{first}{}", letters.as_str()) });
+        let (first, rest) = section.split_at_checked(1).unwrap_or_default();
+        told.push_str(&first.to_ascii_uppercase());
+        told.push_str(rest);
         told.push_str("\r\n");
         for (name, value) in lines {
             told.push_str(name);

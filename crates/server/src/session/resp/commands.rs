@@ -274,27 +274,32 @@ pub(super) fn pair_command(word: Word, value: Payload) -> Command {
 #[inline]
 fn set(args: &Args<'_>, value: Payload) -> Result<Command, Complaint> {
     let mut put = Put { when: PutWhen::Always, expiration: Some(Expiration::Never), old: Old::Untold, value };
-    let (mut at, mut has_time) = (3, false);
+    let mut at = 3_usize;
+    // The number is looked at when everything else is found to be right.
+    let mut time: Option<(Clock, usize)> = None;
     while at < args.len() {
-        let clock = clock(args, at);
         if args.is(at, "nx") && put.when != PutWhen::There {
             put.when = PutWhen::Missing;
         } else if args.is(at, "xx") && put.when != PutWhen::Missing {
             put.when = PutWhen::There;
         } else if args.is(at, "get") {
             put.old = Old::Told;
-        } else if args.is(at, "keepttl") && (!has_time || put.expiration.is_none()) {
-            (put.expiration, has_time) = (None, true);
-        } else if let Some(clock) = clock
-            && !has_time
+        } else if args.is(at, "keepttl") && time.is_none() {
+            put.expiration = None;
+        } else if let Some(clock) = clock(args, at)
+            && put.expiration.is_some()
+            && time.is_none_or(|(before, _)| before == clock)
             && at.saturating_add(1) < args.len()
         {
             at = at.saturating_add(1);
-            (put.expiration, has_time) = (Some(expiration(args.get(at), clock)?), true);
+            time = Some((clock, at));
         } else {
             return Err(Complaint::Syntax);
         }
         at = at.saturating_add(1);
+    }
+    if let Some((clock, at)) = time {
+        put.expiration = Some(expiration(args.get(at), clock)?);
     }
     Ok(Command::Put(put))
 }
@@ -418,14 +423,18 @@ fn expiration_of(time: i64, clock: Clock) -> Option<Expiration> {
     const MILLIS: i64 = 1000;
     /// What has ended.
     const PAST: Expiration = Expiration::At(1);
+    /// Milliseconds since the epoch, at most.
+    const NOW_MAX: i64 = 0xffff_ffff * MILLIS;
     let (Clock::Now(unit) | Clock::Epoch(unit)) = clock;
-    let seconds = match unit {
-        Unit::Seconds => {
-            time.checked_mul(MILLIS)?;
-            time
+    let (seconds, millis) = match unit {
+        Unit::Seconds => (time, time.checked_mul(MILLIS)?),
+        Unit::Millis => {
+            (time.div_euclid(MILLIS).saturating_add(i64::from(time.rem_euclid(MILLIS) > 0)), time)
         }
-        Unit::Millis => time.div_euclid(MILLIS).saturating_add(i64::from(time.rem_euclid(MILLIS) > 0)),
     };
+    if matches!(clock, Clock::Now(_)) {
+        millis.checked_add(NOW_MAX)?;
+    }
     if time <= 0 {
         return Some(PAST);
     }
@@ -468,8 +477,10 @@ mod tests {
             (1_700_000_000_001, Epoch(Millis), Some(At(1_700_000_001))),
             (-1, Epoch(Seconds), Some(At(1))),
             (i64::from(u32::MAX), Now(Seconds), Some(After(u32::MAX))),
-            (i64::MAX / 1000, Now(Seconds), Some(After(u32::MAX))),
-            (i64::MAX / 1000 + 1, Now(Seconds), None),
+            (i64::MAX / 1001, Now(Seconds), Some(After(u32::MAX))),
+            (i64::MAX / 1000, Now(Seconds), None),
+            (i64::MAX / 1000, Epoch(Seconds), Some(At(u32::MAX))),
+            (i64::MAX, Now(Millis), None),
             (i64::MAX, Epoch(Seconds), None),
             (i64::MIN, Epoch(Seconds), None),
             (i64::MAX, Epoch(Millis), Some(At(u32::MAX))),

@@ -117,7 +117,9 @@ struct Desk<'a> {
 impl Resp {
     /// See [`Session::parse`](crate::session::Session::parse).
     pub(super) fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
-        if let Doing::Options(held) = std::mem::take(&mut self.doing) {
+        if matches!(self.doing, Doing::Options(_))
+            && let Doing::Options(held) = std::mem::take(&mut self.doing)
+        {
             return self.finish_options(held, batch, input, server);
         }
         let start = input.range().start;
@@ -279,15 +281,13 @@ impl Resp {
             if row.shape == Shape::Value(place) {
                 let before = reader;
                 let key_len = single.args.get(1).len();
-                match desk.value(key_len, &mut reader, behind, start)? {
-                    Some(span) => single.args.push(span),
-                    None => {
-                        let key = single.args.span(1);
-                        desk.push(unstorable(Refusal::TooLarge), key, place_of(start), single.note());
-                        self.skip(single.behind());
-                        return Ok(before);
-                    }
-                }
+                let Some(span) = desk.value(key_len, &mut reader, behind, start)? else {
+                    let key = single.args.span(1);
+                    desk.push(unstorable(Refusal::TooLarge), key, place_of(start), single.note());
+                    self.skip(single.behind());
+                    return Ok(before);
+                };
+                single.args.push(span);
                 continue;
             }
             let is_key = place == 1 && row.shape != Shape::Plain;
@@ -540,17 +540,16 @@ impl Resp {
         }
         let consumed = reader.at().saturating_sub(start);
         let unread = held.left.saturating_sub(options.len());
-        let head = Span::new(batch.input.len(), held.head.len());
+        let place = Span::new(batch.input.len(), held.head.len());
         batch.input.extend(&held.head);
         let large = batch.push_large(held.value);
         let filled = batch.input.filled();
         let mut desk = Desk { input: filled, ops: &mut batch.ops, server };
-        if let Some(mut single) = Single::of_head(filled, head) {
-            single.args.push(Span::default());
+        if let Some(mut single) = Single::of_head(filled, place) {
             (0..options.len()).for_each(|at| single.args.push(options.span(at)));
             match failed {
-                Some(complaint) => desk.complain_at(complaint, head.start, single.note()),
-                None => self.push_single(&single, Payload::Large(large), head.start, &mut desk),
+                Some(complaint) => desk.complain_at(complaint, place.start, single.note()),
+                None => self.push_single(&single, Payload::Large(large), place.start, &mut desk),
             }
         }
         self.skip(unread);
@@ -642,14 +641,17 @@ struct Single<'a> {
 }
 
 impl<'a> Single<'a> {
-    /// The request whose large value `head` ends before.
+    /// The request whose large value stands behind `head`. It has its place among the arguments.
     fn of_head(input: &'a [u8], head: Span) -> Option<Self> {
         let bytes = input.get(head.range())?;
         let count = Reader::new(bytes, head.range().start).array().ok()?;
         let args = Args::of(input.get(..head.end())?, head.start);
         let (number, row) = commands::find(args.get(0))?;
         let Shape::Value(place) = row.shape else { return None };
-        (args.len() == place).then_some(Self { number, row, count, args: args.within(input) })
+        let mut single = Self { number, row, count, args: args.within(input) };
+        let is_whole = single.args.len() == place;
+        single.args.push(Span::default());
+        is_whole.then_some(single)
     }
 
     /// Arguments that were not read.

@@ -300,12 +300,11 @@ impl Writer<'_> {
     fn number(&mut self, mark: u8, number: usize) {
         let bytes = self.output.bytes();
         bytes.push(mark);
-        match u8::try_from(number) {
-            Ok(digit @ 0..10) => bytes.push(b'0'.saturating_add(digit)),
-            _ => {
-                let digits = Digits::of(u64::try_from(number).unwrap_or(u64::MAX));
-                bytes.extend_from_slice(digits.as_bytes());
-            }
+        if let Ok(digit @ 0..10) = u8::try_from(number) {
+            bytes.push(b'0'.saturating_add(digit));
+        } else {
+            let digits = Digits::of(u64::try_from(number).unwrap_or(u64::MAX));
+            bytes.extend_from_slice(digits.as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
     }
