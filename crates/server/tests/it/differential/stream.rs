@@ -14,7 +14,7 @@ const HISTORY_COUNT: usize = 2000;
 /// How many of them a report shows, and how many answers around a difference.
 const SHOWN_COUNT: usize = 8;
 /// How much of a request or an answer a report shows.
-const SHOWN_BYTES: usize = 100;
+const SHOWN_BYTES: usize = 160;
 
 /// A request as it goes out, but for the CAS.
 #[derive(Clone, Debug, Default)]
@@ -234,8 +234,11 @@ impl fmt::Display for End {
     }
 }
 
+/// The beginning and the end, if it is long: options stand at the end of some requests.
 fn show(bytes: &[u8]) -> String {
-    let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
-    let more = if bytes.len() > SHOWN_BYTES { format!("… {} bytes", bytes.len()) } else { String::new() };
-    format!("{}{more}", shown.escape_ascii())
+    if bytes.len() <= SHOWN_BYTES {
+        return bytes.escape_ascii().to_string();
+    }
+    let (begin, end) = (&bytes[..SHOWN_BYTES / 2], &bytes[bytes.len() - SHOWN_BYTES / 2..]);
+    format!("{}…{}, {} bytes", begin.escape_ascii(), end.escape_ascii(), bytes.len())
 }

@@ -89,8 +89,12 @@ impl Protocol for Text {
     }
 
     fn is_last(answers: &[Answer], batch: &Batch) -> bool {
-        let sync = batch.requests.last().map(|request| format!("HD O{} k{SYNC_KEY}\r\n", request.op));
-        answers.last().is_some_and(|answer| Some(&answer.line[..]) == sync.as_ref().map(String::as_bytes))
+        let Some([sync, end]) = answers.last_chunk::<2>() else {
+            return false;
+        };
+        let number =
+            batch.requests.last().map_or_else(Vec::new, |request| format!("{}\r\n", request.op).into_bytes());
+        end.line == b"END\r\n" && sync.word(1) == Some(SYNC_KEY.as_bytes()) && sync.data == number
     }
 
     fn same(&mut self, _index: usize, ours: &Answer, theirs: &Answer, _batch: &Batch) -> bool {

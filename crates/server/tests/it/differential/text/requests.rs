@@ -144,12 +144,24 @@ impl Generator {
         for _ in 0..count {
             self.request();
         }
-        let sync = format!("ms {SYNC_KEY} 0 O{} k\r\n\r\n", self.ops_count);
-        self.push(b"", sync.as_bytes());
+        let number = self.ops_count.to_string();
+        let (head, len) = (format!("set {SYNC_KEY} 0 0"), number.len());
+        self.push(b"", format!("{head} {len} noreply\r\n{number}\r\nget {SYNC_KEY}\r\n").as_bytes());
     }
 
-    /// Ends with a broken command that may swallow what follows, or with one that asks for the end.
+    /// A request that asks for the end, or a broken one that may swallow what follows: then memcached throws away what
+    /// it has not sent of the answers before it, so there are none.
     fn closing_batch(&mut self) {
+        match self.random.below(8) {
+            0 => self.quit("quit"),
+            1 => self.quit("quit now"),
+            2 => self.cut_short(),
+            _ => self.mutation(),
+        }
+        self.push(b"", b"get n\r\nmn\r\n");
+    }
+
+    fn quit(&mut self, line: &str) {
         for _ in 0..self.random.below(5) {
             let before = self.requests.len();
             self.request();
@@ -159,13 +171,7 @@ impl Generator {
                 self.requests.truncate(before);
             }
         }
-        match self.random.below(8) {
-            0 => self.push(b"", b"quit\r\n"),
-            1 => self.push(b"", b"quit now\r\n"),
-            2 => self.cut_short(),
-            _ => self.mutation(),
-        }
-        self.push(b"", b"get n\r\nmn\r\n");
+        self.push_line(b"", line.as_bytes());
     }
 
     fn request(&mut self) {
