@@ -9,6 +9,7 @@
 //! They differ in nothing by the protocol they came in; what a session needs to word the answer travels along as
 //! its [`Tag`].
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// All runs' operations.
     pub ops: Vec<Op>,
+    /// What meta commands ask for besides.
+    pub meta: Vec<Meta>,
     /// An answer for each operation that was executed, at its own place; see [`Run::executed`].
     pub replies: Vec<Reply>,
     /// The small values of the answers, copied.
@@ -39,7 +42,7 @@ pub struct Batch {
     /// For its buffers.
     charge: Charge,
     /// The most that each buffer has held since they were last looked at, and how often it was used since.
-    peaks: [usize; 7],
+    peaks: [usize; 8],
     use_count: u32,
 }
 
@@ -215,6 +218,34 @@ pub enum Command {
     Peek(Reading),
     /// The value, and the end of the item.
     Take,
+    /// `mg`: what is known of an item.
+    MetaGet {
+        /// Whether its value is wanted.
+        content: Content,
+        /// Whether that counts as a read.
+        reading: Reading,
+        /// What else is asked for, at this place in [`Batch::meta`].
+        options: Option<u32>,
+    },
+    /// `ms` with flags that no other store has, at this place in [`Batch::meta`].
+    MetaStore {
+        /// Where they are.
+        options: u32,
+        /// The value.
+        value: Payload,
+    },
+    /// `md` with flags that no other deletion has, at this place in [`Batch::meta`].
+    MetaDelete {
+        /// Where they are.
+        options: u32,
+    },
+    /// `ma` with flags that no other arithmetic has, at this place in [`Batch::meta`].
+    MetaCount {
+        /// Where they are.
+        options: u32,
+    },
+    /// `me`: what is known of an item, which is not read by that.
+    Describe,
 }
 
 /// A new value, as Redis sets it: one that is refused leaves the older one alone.
@@ -269,13 +300,127 @@ pub enum ExpireWhen {
     SoonerIfVolatile,
 }
 
-/// Whether an item counts as read.
+/// Whether a value is wanted, or its length alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The value.
+    Value,
+    /// How long it is.
+    Length,
+}
+
+/// Whether a command counts as a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// It does.
     Noted,
-    /// It does not.
+    /// It leaves no trace.
     Unnoticed,
+}
+
+/// What only the meta commands ask for. It stands beside its operation, so that each operation stays small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meta {
+    /// Of `mg`.
+    Get(MetaGet),
+    /// Of `ms`.
+    Store(MetaStore),
+    /// Of `md`.
+    Delete(MetaDelete),
+    /// Of `ma`.
+    Count(MetaCount),
+}
+
+/// Rare flags of `mg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetaGet {
+    /// `N`: a missing item is made, without a value, to end then.
+    pub vivify: Option<Expiration>,
+    /// `T`: a new expiration.
+    pub touch: Option<Expiration>,
+    /// `t` before `T`: the expiration is told that was there.
+    pub tells_ttl: Moment,
+    /// `R`: who asks when the item ends before this is to bring another value.
+    pub recache: Option<Expiration>,
+    /// `C`: the version of a value that is known, and is not sent again.
+    pub known_cas: Option<u64>,
+    /// `E`: the version that clients are told of an item that is made.
+    pub new_cas: Option<Cas>,
+}
+
+/// Before or after what a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Moment {
+    /// As it is left.
+    #[default]
+    After,
+    /// As it was found.
+    Before,
+}
+
+/// Rare flags of `ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaStore {
+    /// What it does.
+    pub mode: MetaMode,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// When the item ends.
+    pub expiration: Expiration,
+    /// The version that the item must have.
+    pub cas: Option<u64>,
+    /// `I`: an older version is good enough, and makes the item stale.
+    pub allows_older: bool,
+    /// `E`: the version that clients are told from then on.
+    pub new_cas: Option<Cas>,
+}
+
+/// What `ms` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetaMode {
+    /// It writes.
+    Store(StoreMode),
+    /// It adds bytes.
+    Concat {
+        /// To which end.
+        side: Concat,
+        /// `N`: a missing item is made of them, to end then.
+        vivify: Option<Expiration>,
+    },
+}
+
+/// Rare flags of `md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaDelete {
+    /// The version that the item must have.
+    pub cas: Option<u64>,
+    /// `x`: it stays without its value, with these flags and this expiration.
+    pub emptied: Option<(u32, Expiration)>,
+    /// `I`: it stays, and is stale.
+    pub is_made_stale: bool,
+    /// `T`: when it ends that is made stale.
+    pub touch: Option<Expiration>,
+    /// `E`: the version that clients are told from then on.
+    pub new_cas: Option<Cas>,
+}
+
+/// Rare flags of `ma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaCount {
+    /// Up or down.
+    pub direction: Direction,
+    /// By how much.
+    pub delta: u64,
+    /// What becomes of a missing item.
+    pub on_miss: OnMiss,
+    /// The version that the item must have.
+    pub cas: Option<u64>,
+    /// `T`: a new expiration.
+    pub touch: Option<Expiration>,
+    /// `t` before `T`: the expiration is told that was there.
+    pub tells_ttl: Moment,
+    /// `E`: the version that clients are told from then on.
+    pub new_cas: Option<Cas>,
 }
 
 /// Where the value of a request lies.
@@ -367,6 +512,86 @@ pub enum Reply {
     Sum(i64),
     /// A number would not fit.
     Overflow,
+    /// What `mg` tells of an item.
+    Found {
+        /// The client's 32 bits.
+        flags: u32,
+        /// The version.
+        cas: Option<Cas>,
+        /// The value, or how long it is.
+        content: Told,
+        /// Seconds until it ends, `None` for never.
+        ttl: Option<NonZeroU32>,
+        /// Seconds since it was read or written, as far as is known.
+        idle: u16,
+        /// What else is true of it.
+        state: State,
+    },
+    /// `ms` has stored.
+    MetaStored {
+        /// The version.
+        cas: Option<Cas>,
+        /// Bytes of the value as it is now.
+        value_bytes: usize,
+    },
+    /// `ma` has changed or created a counter.
+    MetaCounted {
+        /// What it holds.
+        value: u64,
+        /// Its version.
+        cas: Option<Cas>,
+        /// Seconds until it ends, `None` for never.
+        ttl: Option<NonZeroU32>,
+    },
+    /// What `me` tells of an item.
+    Described {
+        /// The version.
+        cas: Option<Cas>,
+        /// Seconds until it ends, `None` for never.
+        ttl: Option<NonZeroU32>,
+        /// Seconds since it was read or written, as far as is known.
+        idle: u16,
+        /// What else is true of it.
+        state: State,
+        /// Bytes that it takes.
+        item_bytes: u32,
+    },
+}
+
+/// A value, or its length alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The value.
+    Value(Value),
+    /// How many bytes it has.
+    Length(u32),
+}
+
+/// What the meta commands tell of an item, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State(u8);
+
+impl State {
+    /// `h1`: it had been read before.
+    pub const FETCHED: Self = Self(1);
+    /// `X`: it is stale.
+    pub const STALE: Self = Self(2);
+    /// `Z`: somebody else is to bring another value.
+    pub const SENT: Self = Self(4);
+    /// `W`: who reads this is to bring another value.
+    pub const WON: Self = Self(8);
+
+    /// Whether all of `other` is true.
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The same, with `other` where that holds.
+    #[must_use]
+    pub fn with_if(self, other: Self, holds: bool) -> Self {
+        Self(if holds { self.0 | other.0 } else { self.0 })
+    }
 }
 
 /// A part of a walk over all items.
@@ -389,7 +614,7 @@ pub struct ScannedItem {
     pub expiration: UnixSeconds,
     /// Its version, told or not.
     pub cas: u64,
-    /// When the segment that it lies in was opened: about when it was written, or moved.
+    /// When it was read or written last, as far as is known.
     pub since: UnixSeconds,
     /// Bytes of its value.
     pub value_bytes: usize,
@@ -419,6 +644,8 @@ pub struct Arena {
     filled: usize,
     /// The end of the farthest room since it was emptied.
     offered: usize,
+    /// Bytes at the end of what is filled that were not read; see [`add_aside`](Self::add_aside).
+    aside: usize,
 }
 
 impl Batch {
@@ -439,11 +666,12 @@ impl Batch {
             buffer_bytes(&self.values),
             buffer_bytes(&self.large),
             buffer_bytes(&self.lent),
+            buffer_bytes(&self.meta),
         ];
         self.charge.set(buffers.iter().sum());
         self.use_count += 1;
         let is_looked_at = self.use_count.is_multiple_of(BATCH_USES_PER_LOOK);
-        let [input, runs, ops, replies, values, large, lent] = &mut self.peaks;
+        let [input, runs, ops, replies, values, large, lent, meta] = &mut self.peaks;
         self.input.recycle(input, is_looked_at);
         empty(&mut self.runs, runs, is_looked_at);
         empty(&mut self.ops, ops, is_looked_at);
@@ -451,6 +679,7 @@ impl Batch {
         empty(&mut self.values, values, is_looked_at);
         empty(&mut self.large, large, is_looked_at);
         empty(&mut self.lent, lent, is_looked_at);
+        empty(&mut self.meta, meta, is_looked_at);
     }
 
     /// Puts a large value into the batch and says where.
@@ -474,9 +703,12 @@ impl Command {
             | Self::Scan { .. }
             | Self::Sample
             | Self::Take
-            | Self::Add { .. } => true,
+            | Self::Add { .. }
+            | Self::MetaGet { .. }
+            | Self::MetaCount { .. } => true,
             Self::Concat { value, .. }
             | Self::Patch { value, .. }
+            | Self::MetaStore { value, .. }
             | Self::Put(Put { old: Old::Told, value, .. }) => matches!(value, Payload::Inline(_)),
             _ => false,
         }
@@ -558,10 +790,24 @@ impl Arena {
         self.commit(bytes.len());
     }
 
+    /// Fills in bytes that no client has sent, such as a key that was decoded, and says where. They come behind all that
+    /// was read in a turn.
+    pub fn add_aside(&mut self, bytes: &[u8]) -> Span {
+        let span = Span::new(self.filled, bytes.len());
+        self.extend(bytes);
+        self.aside += bytes.len();
+        span
+    }
+
+    /// How many such bytes stand at the end, the first time that it is asked.
+    pub fn take_aside(&mut self) -> usize {
+        std::mem::take(&mut self.aside)
+    }
+
     /// As `empty` does it: here the room that was offered counts as needed, too.
     fn recycle(&mut self, peak: &mut usize, is_looked_at: bool) {
         *peak = self.offered.max(*peak);
-        (self.filled, self.offered) = (0, 0);
+        (self.filled, self.offered, self.aside) = (0, 0, 0);
         let kept = if is_looked_at {
             std::mem::take(peak).min(BATCH_BUFFER_BYTES_KEPT)
         } else {

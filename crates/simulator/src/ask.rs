@@ -186,7 +186,13 @@ impl Answer {
             Reply::Touched { flags, cas } => Self::Touched { flags: *flags, cas: Cas::to_wire(*cas) },
             Reply::Stored { cas } => Self::Stored { cas: Cas::to_wire(*cas) },
             Reply::Counted { value, cas } => Self::Counted { value: *value, cas: Cas::to_wire(*cas) },
-            Reply::Done | Reply::Stats(_) | Reply::Scanned(_) => Self::Done,
+            Reply::Done
+            | Reply::Stats(_)
+            | Reply::Scanned(_)
+            | Reply::Found { .. }
+            | Reply::MetaStored { .. }
+            | Reply::MetaCounted { .. }
+            | Reply::Described { .. } => Self::Done,
             Reply::NotFound => Self::NotFound,
             Reply::Exists => Self::Exists,
             Reply::NotStored => Self::NotStored,

@@ -204,7 +204,12 @@ impl Oracle {
             | Command::Patch { .. }
             | Command::Expire { .. }
             | Command::Peek(_)
-            | Command::Take => Answer::Done,
+            | Command::Take
+            | Command::MetaGet { .. }
+            | Command::MetaStore { .. }
+            | Command::MetaDelete { .. }
+            | Command::MetaCount { .. }
+            | Command::Describe => Answer::Done,
             Command::Get => self.hit(key),
             Command::GetAndTouch { expiration } => {
                 self.set_end(key, ends(expiration, now));

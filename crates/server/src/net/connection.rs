@@ -265,8 +265,9 @@ impl<S: Transport> Connection<S> {
             batch.ops.truncate(first_op);
         }
         let op_count = batch.ops.len() - first_op;
+        let aside = batch.input.take_aside();
         if op_count > 0 {
-            let input = Span::new(start, batch.input.len() - start);
+            let input = Span::new(start, batch.input.len() - start - aside);
             batch.runs.push(Run {
                 conn: id,
                 first_op: first_op as u32,

@@ -306,7 +306,15 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Refused(Refusal::TooLarge) => error(note, Status::TOO_LARGE, output),
         Reply::Refused(Refusal::OutOfMemory) => error(note, Status::OUT_OF_MEMORY, output),
         // Nothing in this protocol asks for it.
-        Reply::Scanned(_) | Reply::Peeked { .. } | Reply::Length(_) | Reply::Sum(_) | Reply::Overflow => {}
+        Reply::Scanned(_)
+        | Reply::Peeked { .. }
+        | Reply::Length(_)
+        | Reply::Sum(_)
+        | Reply::Overflow
+        | Reply::Found { .. }
+        | Reply::MetaStored { .. }
+        | Reply::MetaCounted { .. }
+        | Reply::Described { .. } => {}
         Reply::Stats(stats) => {
             if let Command::Stats(group) = op.command {
                 for (name, value) in stats::answer(group, stats, server) {

@@ -132,7 +132,7 @@ impl Session {
     pub fn finish_large(&mut self, batch: &mut Batch, head: Span, large: u32, server: &Server) {
         match self {
             Self::Fresh | Self::Binary => binary::finish_large(batch, head, large, server),
-            Self::Text(text) => text.finish_large(batch, head, large, server),
+            Self::Text(_) => text::finish_large(batch, head, large, server),
             Self::Resp(resp) => resp.finish_large(batch, head, large, server),
         }
     }
@@ -141,7 +141,7 @@ impl Session {
     pub fn refuse_large(&mut self, batch: &mut Batch, head: Span, server: &Server) {
         match self {
             Self::Fresh | Self::Binary => binary::refuse_large(batch, head, server),
-            Self::Text(text) => text.refuse_large(batch, head, server),
+            Self::Text(_) => text::refuse_large(batch, head, server),
             Self::Resp(resp) => resp.refuse_large(batch, head, server),
         }
     }

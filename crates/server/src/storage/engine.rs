@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
 use crate::limits::{BYTES_PER_BATCH, CROWDED_BYTES_PER_RUN, LOOKUPS_AHEAD};
-use crate::message::{Arena, Batch, Command, Op, Refusal, Reply, Span, Value};
+use crate::message::{Arena, Batch, Command, Meta, MetaGet, Op, Refusal, Reply, Span, Value};
 use crate::meter::Meter;
 use crate::storage::block::Blocks;
 use crate::storage::detail::Detail;
@@ -160,6 +160,7 @@ impl Engine {
             large: &mut batch.large,
             lent: &mut batch.lent,
             bytes: 0,
+            meta: &batch.meta,
             value_bytes_max: crowding.value_bytes_max(),
         };
         self.copied_bytes = 0;
@@ -257,6 +258,23 @@ impl Engine {
             }
             Command::Flush { at } => self.flush(at),
             Command::Stats(group) => self.stats(group, answers),
+            Command::MetaGet { content, reading, options } => {
+                let options = options.map_or_else(MetaGet::default, |at| answers.meta_get(at));
+                self.meta_get(item, content, reading, &options, answers)
+            }
+            Command::MetaStore { options, value } => {
+                let Meta::Store(options) = answers.meta[options as usize] else { unasked() };
+                self.meta_store(item, &options, NewValue::of(value, input, answers))
+            }
+            Command::MetaDelete { options } => {
+                let Meta::Delete(options) = answers.meta[options as usize] else { unasked() };
+                self.meta_delete(item, &options)
+            }
+            Command::MetaCount { options } => {
+                let Meta::Count(options) = answers.meta[options as usize] else { unasked() };
+                self.meta_count(item, &options)
+            }
+            Command::Describe => self.describe(item),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
             Command::Sample => self.sample(op.hash, answers),
             Command::Put(put) => {
@@ -338,13 +356,25 @@ pub(super) struct Answers<'a> {
     pub(super) values: &'a mut Vec<u8>,
     pub(super) large: &'a mut Vec<Bytes>,
     pub(super) lent: &'a mut Vec<Bytes>,
+    /// What the meta commands of the batch ask for.
+    pub(super) meta: &'a [Meta],
     /// Bytes of all of them.
     pub(super) bytes: usize,
     /// The longest that clients may be answered now, unless an answer under way holds it already.
     pub(super) value_bytes_max: usize,
 }
 
+/// The session puts options and operation side by side.
+fn unasked() -> ! {
+    unreachable!("the options are those of the command")
+}
+
 impl Answers<'_> {
+    fn meta_get(&self, at: u32) -> MetaGet {
+        let Meta::Get(options) = self.meta[at as usize] else { unasked() };
+        options
+    }
+
     pub(super) fn copy(&mut self, value: &[u8]) -> Value {
         let span = Span::new(self.values.len(), value.len());
         self.values.extend_from_slice(value);

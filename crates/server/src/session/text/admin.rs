@@ -3,13 +3,13 @@
 //! Most of memcached's are about machinery that is not here. They are answered as memcached answers where that machinery
 //! is switched off, or with its 'OK' where a wish is noted that nothing depends on.
 
-use crate::config::Shutdown;
-use crate::message::Op;
+use crate::config::{Dump, Shutdown};
 use crate::server::Server;
 use crate::session::text::classic::Sentence;
+use crate::session::text::dump::Page;
 use crate::session::text::line::{Line, is_number, unsigned};
 use crate::session::text::note::Saying;
-use crate::session::text::{Place, Step, say_unless};
+use crate::session::text::{Asked, Place, Step, say_unless};
 
 /// memcached's least memory, in megabytes.
 const MEMORY_MB_MIN: u64 = 8;
@@ -22,7 +22,7 @@ pub(super) fn request(
     sentence: &Sentence<'_>,
     line: Line<'_>,
     place: Place<'_>,
-    ops: &mut Vec<Op>,
+    asked: &mut Asked<'_>,
     server: &Server,
 ) -> Step {
     let saying = match command {
@@ -31,7 +31,13 @@ pub(super) fn request(
         b"cache_memlimit" => cache_memlimit(sentence, server),
         b"slabs" => slabs(sentence),
         b"lru" => lru(sentence),
-        b"lru_crawler" => lru_crawler(sentence),
+        b"lru_crawler" => match lru_crawler(sentence, server) {
+            Ok(page) => {
+                asked.ops.push(page.op(place.at));
+                return Step::Pause { bytes: line.bytes };
+            }
+            Err(saying) => saying,
+        },
         b"watch" => Saying::NoWatch,
         b"shutdown" => match shutdown(sentence, server) {
             Ok(()) => return Step::Close,
@@ -42,7 +48,7 @@ pub(super) fn request(
     };
     let may_be_quiet =
         matches!(command, b"verbosity" | b"cache_memlimit" | b"lru") && saying != Saying::Error;
-    say_unless(may_be_quiet && sentence.is_quiet(), saying, line, place, ops)
+    say_unless(may_be_quiet && sentence.is_quiet(), saying, line, place, asked)
 }
 
 /// Both of memcached's modes answer what has been asked for, as every end here does.
@@ -121,12 +127,17 @@ fn lru(sentence: &Sentence<'_>) -> Saying {
 }
 
 /// What has ended is swept all the time, so that there is nothing to start, to stop or to tune.
-fn lru_crawler(sentence: &Sentence<'_>) -> Saying {
-    match sentence.words() {
-        [b"enable" | b"disable"] => Saying::Ok,
-        [b"crawl", b"all"] => Saying::Ok,
+/// Its dumps are of all items, whatever class they are asked of.
+fn lru_crawler(sentence: &Sentence<'_>, server: &Server) -> Result<Page, Saying> {
+    Err(match sentence.words() {
+        [b"enable" | b"disable"] | [b"crawl", b"all"] => Saying::Ok,
         [b"crawl", classes] if are_classes(classes) => Saying::Ok,
-        [b"crawl", _] => Saying::CrawlerClass,
+        [b"metadump" | b"mgdump", _] if server.config.dump == Dump::Refused => Saying::DumpOff,
+        [b"metadump", b"all" | b"hash"] => return Ok(Page::METADUMP),
+        [b"metadump", classes] if are_classes(classes) => return Ok(Page::METADUMP),
+        [b"mgdump", b"all" | b"hash"] => return Ok(Page::MGDUMP),
+        [b"mgdump", classes] if are_classes(classes) => return Ok(Page::MGDUMP),
+        [b"crawl" | b"metadump" | b"mgdump", _] => Saying::CrawlerClass,
         [b"tocrawl", count] => unsigned(count).map_or(Saying::BadLine, |_| Saying::Ok),
         [b"sleep", microseconds] => match unsigned(microseconds) {
             None => Saying::BadLine,
@@ -134,11 +145,11 @@ fn lru_crawler(sentence: &Sentence<'_>) -> Saying {
             Some(_) => Saying::CrawlerSleep,
         },
         _ => Saying::Error,
-    }
+    })
 }
 
 /// A list of slab classes: all items are told as of class 1.
-pub(super) fn are_classes(word: &[u8]) -> bool {
+fn are_classes(word: &[u8]) -> bool {
     word.split(|&byte| byte == b',').all(|class| matches!(unsigned(class), Some(1..=63)))
 }
 

@@ -10,16 +10,21 @@ use crate::session::text::keys::List;
 use crate::session::text::line::{Line, Words, expiration, unsigned, unsigned_32, value_len};
 use crate::session::text::note::{Kind, Note, Saying, Traits};
 use crate::session::text::store::{Storing, Told, take_value};
-use crate::session::text::{Place, Step, admin, say, say_unless};
+use crate::session::text::{Asked, Place, Step, admin, say, say_unless};
 
 /// Words of the longest line that is looked at word by word.
 const WORDS_MAX: usize = 8;
 
 /// What a line asks for.
 #[inline]
-pub(super) fn request(line: Line<'_>, place: Place<'_>, ops: &mut Vec<Op>, server: &Server) -> Step {
-    let mut words = Words::of(line.text);
-    let Some(command) = words.next() else { return say(Saying::Error, line, place, ops) };
+pub(super) fn request(
+    command: &[u8],
+    words: Words<'_>,
+    line: Line<'_>,
+    place: Place<'_>,
+    asked: &mut Asked<'_>,
+    server: &Server,
+) -> Step {
     let list = match command {
         b"get" | b"bget" => Some((List::GET, Touches::No)),
         b"gets" => Some((List::GETS, Touches::No)),
@@ -28,30 +33,33 @@ pub(super) fn request(line: Line<'_>, place: Place<'_>, ops: &mut Vec<Op>, serve
         _ => None,
     };
     if let Some((list, touches)) = list {
-        return get(list, touches, words, line, place, ops, server);
+        return get(list, touches, words, line, place, asked, server);
     }
     if let Some(verb) = Verb::of(command) {
         return match store(verb, words, place, server) {
-            Ok(storing) => take_value(storing, line, place, ops, server),
-            Err(wrong) => say_unless(wrong.is_quiet, wrong.saying, line, place, ops),
+            Ok(storing) => take_value(storing, line, place, asked, server),
+            Err(wrong) => say_unless(wrong.is_quiet, wrong.saying, line, place, asked),
         };
     }
     let sentence = Sentence::of(words);
     match simple(command, &sentence, place, server) {
         Some(Ok(op)) => {
-            ops.push(op);
+            asked.ops.push(op);
             Step::Done { bytes: line.bytes }
         }
-        Some(Err(wrong)) => say_unless(wrong.is_quiet, wrong.saying, line, place, ops),
-        None => admin::request(command, &sentence, line, place, ops, server),
+        Some(Err(wrong)) => say_unless(wrong.is_quiet, wrong.saying, line, place, asked),
+        None => admin::request(command, &sentence, line, place, asked, server),
     }
 }
 
 /// The request of a line that is followed by a value.
-pub(super) fn storing(line: Line<'_>, place: Place<'_>, server: &Server) -> Option<Storing> {
-    let mut words = Words::of(line.text);
-    let verb = Verb::of(words.next()?)?;
-    store(verb, words, place, server).ok()
+pub(super) fn storing(
+    command: &[u8],
+    words: Words<'_>,
+    place: Place<'_>,
+    server: &Server,
+) -> Option<Storing> {
+    store(Verb::of(command)?, words, place, server).ok()
 }
 
 /// What is wrong with a request, and whether it has asked for no answer.
@@ -81,19 +89,19 @@ fn get(
     mut words: Words<'_>,
     line: Line<'_>,
     place: Place<'_>,
-    ops: &mut Vec<Op>,
+    asked: &mut Asked<'_>,
     server: &Server,
 ) -> Step {
-    let Some(first) = words.clone().next() else { return say(Saying::Error, line, place, ops) };
+    let Some(first) = words.clone().next() else { return say(Saying::Error, line, place, asked) };
     if touches == Touches::No {
-        return list.whole(words, line, place, ops, server);
+        return list.whole(words, line, place, asked, server);
     }
-    let Some(expiration) = expiration(first) else { return say(Saying::BadExptime, line, place, ops) };
+    let Some(expiration) = expiration(first) else { return say(Saying::BadExptime, line, place, asked) };
     words.next();
     if words.clone().next().is_none() {
-        return say(Saying::End, line, place, ops);
+        return say(Saying::End, line, place, asked);
     }
-    list.touching(expiration).whole(words, line, place, ops, server)
+    list.touching(expiration).whole(words, line, place, asked, server)
 }
 
 /// The commands that bring a value.
@@ -152,7 +160,7 @@ fn store(verb: Verb, mut words: Words<'_>, place: Place<'_>, server: &Server) ->
         Verb::Concat(side) => (Command::Concat { side, cas: None, value }, Older::Keep),
     };
     let op = key.op(command, Note::new(Kind::STORE, quiet(is_quiet)), place, server);
-    Ok(Storing { op, value_len, older, tells_bad_data: Told::UnlessQuiet })
+    Ok(Storing { op, meta: None, value_len, older, decodes_key: false, tells_bad_data: Told::UnlessQuiet })
 }
 
 /// The commands of one line and one operation; `None` for what is none of them.
@@ -170,7 +178,6 @@ fn simple(
         b"flush_all" => flush_all(sentence, place, server),
         b"stats" => stats(sentence, place),
         b"version" => Ok(Note::new(Kind::VERSION, Traits::NONE).op(Command::Pass, place.at)),
-        b"mn" => Err(Saying::Mn.into()),
         _ => return None,
     })
 }
@@ -295,6 +302,10 @@ impl<'a> Key<'a> {
     #[inline]
     pub(super) fn of((in_line, bytes): (usize, &'a [u8]), place: Place<'_>) -> Option<Self> {
         (bytes.len() <= KEY_BYTES_MAX).then_some(Self { bytes, at: place.at.saturating_add(in_line) })
+    }
+
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
     }
 
     #[inline]

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::session::Next;
 use crate::session::text::line::{LINE_BYTES_MAX, Line, Words};
 use crate::session::text::note::{Kind, Note, Saying, Traits};
-use crate::session::text::{Place, State, Step, say};
+use crate::session::text::{Asked, Place, State, Step, say};
 
 /// Spaces that may stand before a list that is longer than a line.
 const BLANKS_MAX: usize = 100;
@@ -49,23 +49,23 @@ impl List {
         mut words: Words<'_>,
         line: Line<'_>,
         place: Place<'_>,
-        ops: &mut Vec<Op>,
+        asked: &mut Asked<'_>,
         server: &Server,
     ) -> Step {
-        let first_op = ops.len();
+        let first_op = asked.ops.len();
         let mut next = words.next_placed();
         let mut starts_at = place.at;
         let mut traits = Traits::NONE;
         while let Some((key_at, key)) = next {
             if key.len() > KEY_BYTES_MAX {
-                ops.truncate(first_op);
-                return say(Saying::BadLine, line, place, ops);
+                asked.ops.truncate(first_op);
+                return say(Saying::BadLine, line, place, asked);
             }
             next = words.next_placed();
             let key_at = place.at.saturating_add(key_at);
             let traits_here = traits.with_if(Traits::LAST, next.is_none());
             let starts_here = if traits == Traits::NONE { starts_at } else { key_at };
-            ops.push(self.op(key, key_at, starts_here, traits_here, server));
+            asked.ops.push(self.op(key, key_at, starts_here, traits_here, server));
             traits = Traits::IN_LIST;
             starts_at = key_at;
         }
@@ -87,7 +87,7 @@ impl List {
     }
 
     /// The next key of a longer list, or its end, and what comes behind it.
-    pub(super) fn step(self, place: Place<'_>, ops: &mut Vec<Op>, server: &Server) -> (Step, State) {
+    pub(super) fn step(self, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> (Step, State) {
         let this = State::Keys(self);
         let blanks = place.rest.iter().take_while(|byte| **byte == b' ').count();
         if blanks > 0 {
@@ -97,7 +97,7 @@ impl List {
         let looked_at = place.rest.get(..KEY_BYTES_MAX.saturating_add(2)).unwrap_or(place.rest);
         let Some(end) = memchr2(b' ', b'\n', looked_at) else {
             if looked_at.len() > KEY_BYTES_MAX.saturating_add(1) {
-                return too_long(place, ops);
+                return too_long(place, asked);
             }
             return (Step::Incomplete(Next::Read { missing: 1 }), this);
         };
@@ -108,14 +108,14 @@ impl List {
             key => key,
         };
         if key.len() > KEY_BYTES_MAX {
-            return too_long(place, ops);
+            return too_long(place, asked);
         }
         let traits = Traits::IN_LIST.with_if(Traits::LAST, is_end);
         if key.is_empty() {
             let note = Note::new(Kind::VALUE, traits.with(self.traits));
-            ops.push(note.op(Command::Pass, place.at));
+            asked.ops.push(note.op(Command::Pass, place.at));
         } else {
-            ops.push(self.op(key, place.at, place.at, traits, server));
+            asked.ops.push(self.op(key, place.at, place.at, traits, server));
         }
         if is_end {
             return (Step::Done { bytes: end.saturating_add(1) }, State::Line);
@@ -140,9 +140,9 @@ impl List {
 }
 
 /// The end of a list with a key that is too long. What was found before it is on its way already.
-fn too_long(place: Place<'_>, ops: &mut Vec<Op>) -> (Step, State) {
+fn too_long(place: Place<'_>, asked: &mut Asked<'_>) -> (Step, State) {
     let note = Note::says(Saying::BadLine).with(Traits::IN_LIST.with(Traits::LAST));
-    ops.push(note.op(Command::Pass, place.at));
+    asked.ops.push(note.op(Command::Pass, place.at));
     match memchr(b'\n', place.rest) {
         Some(at) => (Step::Done { bytes: at.saturating_add(1) }, State::Line),
         None => (Step::Done { bytes: place.rest.len() }, State::Discard),

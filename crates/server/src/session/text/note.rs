@@ -89,7 +89,14 @@ impl Kind {
     pub(super) const META_COUNT: Self = Self(12);
     pub(super) const META_DEBUG: Self = Self(13);
     /// A page of `lru_crawler metadump`.
-    pub(super) const DUMP: Self = Self(14);
+    pub(super) const METADUMP: Self = Self(14);
+    /// A page of `lru_crawler mgdump`.
+    pub(super) const MGDUMP: Self = Self(15);
+
+    #[inline]
+    pub(super) fn is_meta(self) -> bool {
+        (Self::META_GET.0..=Self::META_DEBUG.0).contains(&self.0)
+    }
 }
 
 /// What is true of a request, as bits.

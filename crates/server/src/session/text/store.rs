@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::message::{Batch, Command, Older, Op, Payload, Refusal, Span};
+use crate::message::{Batch, Command, Meta, MetaStore, Older, Op, Payload, Refusal, Span};
 use crate::server::Server;
 use crate::session::Next;
 use crate::session::text::line::{Front, Line};
 use crate::session::text::note::{Note, Saying, Traits};
-use crate::session::text::{Place, Step, classic, say_unless, with_value};
+use crate::session::text::{Asked, Place, Step, meta, say_unless, storing};
 use crate::storage::log::is_inline;
 
 /// What stands behind a value.
@@ -18,10 +18,14 @@ const END: &[u8] = b"\r\n";
 pub(super) struct Storing {
     /// Its operation, in which the value is still to be put.
     pub(super) op: Op,
+    /// What else it asks for.
+    pub(super) meta: Option<MetaStore>,
     /// Bytes of the value.
     pub(super) value_len: usize,
     /// What becomes of an older value where this one cannot be stored.
     pub(super) older: Older,
+    /// Whether its key is still to be decoded.
+    pub(super) decodes_key: bool,
     /// Whether its client is told that the value does not end as it should.
     pub(super) tells_bad_data: Told,
 }
@@ -39,14 +43,14 @@ pub(super) fn take_value(
     storing: Storing,
     line: Line<'_>,
     place: Place<'_>,
-    ops: &mut Vec<Op>,
+    asked: &mut Asked<'_>,
     server: &Server,
 ) -> Step {
     let value_len = storing.value_len;
     let value_bytes = value_len.saturating_add(END.len());
     let bytes = line.bytes.saturating_add(value_bytes);
     if value_len > server.config.item_bytes_max {
-        ops.push(storing.refused(Refusal::TooLarge));
+        storing.refuse(Refusal::TooLarge, asked);
         return Step::Done { bytes };
     }
     let key_len = storing.op.key.range().len();
@@ -58,55 +62,62 @@ pub(super) fn take_value(
     };
     if !value.ends_with(END) {
         let here = Line { bytes, ..line };
-        return say_unless(storing.hides_bad_data(), Saying::BadData, here, place, ops);
+        return say_unless(storing.hides_bad_data(), Saying::BadData, here, place, asked);
     }
     let value = Span::new(place.at.saturating_add(line.bytes), value_len);
-    ops.push(storing.with_value(Payload::Inline(value)));
+    storing.take(Payload::Inline(value), asked);
     Step::Done { bytes }
 }
 
 /// See [`Session::finish_large`](crate::session::Session::finish_large). The block holds what ends the value as well.
-pub(super) fn finish_large(batch: &mut Batch, head: Span, large: u32, server: &Server) {
-    let Some(storing) = storing(batch, head, server) else { return };
-    let block = usize::try_from(large).ok().and_then(|at| batch.large.get_mut(at));
-    if let Some(block) = block
-        && block.ends_with(END)
-    {
-        *block = block.slice(..block.len().saturating_sub(END.len()));
-        batch.ops.push(storing.with_value(Payload::Large(large)));
-        return;
-    }
-    let starts_at = head.range().start;
-    let is_hidden = storing.hides_bad_data();
-    if let Some(block) = usize::try_from(large).ok().and_then(|at| batch.large.get_mut(at)) {
-        *block = Bytes::new();
-    }
-    if !is_hidden {
-        batch.ops.push(Note::says(Saying::BadData).op(Command::Pass, starts_at));
-    }
+pub(in crate::session) fn finish_large(batch: &mut Batch, head: Span, large: u32, server: &Server) {
+    let Some(block) = usize::try_from(large).ok().and_then(|at| batch.large.get_mut(at)) else { return };
+    let ends_well = block.ends_with(END);
+    *block = if ends_well { block.slice(..block.len().saturating_sub(END.len())) } else { Bytes::new() };
+    with_head(batch, head, server, |storing, asked| {
+        if ends_well {
+            storing.take(Payload::Large(large), asked);
+        } else if !storing.hides_bad_data() {
+            asked.ops.push(Note::says(Saying::BadData).op(Command::Pass, head.range().start));
+        }
+    });
 }
 
 /// See [`Session::refuse_large`](crate::session::Session::refuse_large).
-pub(super) fn refuse_large(batch: &mut Batch, head: Span, server: &Server) {
-    if let Some(storing) = storing(batch, head, server) {
-        batch.ops.push(storing.refused(Refusal::OutOfMemory));
-    }
+pub(in crate::session) fn refuse_large(batch: &mut Batch, head: Span, server: &Server) {
+    with_head(batch, head, server, |storing, asked| storing.refuse(Refusal::OutOfMemory, asked));
 }
 
-/// The request whose line is `head` in the batch's input.
-fn storing(batch: &Batch, head: Span, server: &Server) -> Option<Storing> {
-    let rest = batch.input.filled().get(head.range())?;
-    let Front::Line(line) = Front::of(rest) else { return None };
-    classic::storing(line, Place { rest, at: head.range().start }, server)
+/// Has something done about the request whose line is `head` in the batch's input.
+fn with_head(batch: &mut Batch, head: Span, server: &Server, done: impl FnOnce(Storing, &mut Asked<'_>)) {
+    let rest = batch.input.filled().get(head.range()).unwrap_or_default();
+    let Front::Line(line) = Front::of(rest) else { return };
+    let Some(storing) = storing(line, Place { rest, at: head.range().start }, server) else { return };
+    let mut asked = Asked { ops: &mut batch.ops, meta: &mut batch.meta, decodes_key: false };
+    done(storing, &mut asked);
+    if asked.decodes_key {
+        meta::decode_last_key(batch, server);
+    }
 }
 
 impl Storing {
-    fn with_value(self, value: Payload) -> Op {
-        Op { command: with_value(self.op.command, value), ..self.op }
+    #[inline]
+    fn take(self, value: Payload, asked: &mut Asked<'_>) {
+        let command = match (self.op.command, self.meta) {
+            (_, Some(meta)) => Command::MetaStore { options: asked.options(Meta::Store(meta)), value },
+            (Command::Store { mode, flags, expiration, cas, .. }, None) => {
+                Command::Store { mode, flags, expiration, cas, value }
+            }
+            (Command::Concat { side, cas, .. }, None) => Command::Concat { side, cas, value },
+            (other, None) => other,
+        };
+        asked.ops.push(Op { command, ..self.op });
+        asked.decodes_key = self.decodes_key;
     }
 
-    fn refused(self, why: Refusal) -> Op {
-        Op { command: Command::Unstorable { why, older: self.older }, ..self.op }
+    fn refuse(self, why: Refusal, asked: &mut Asked<'_>) {
+        asked.ops.push(Op { command: Command::Unstorable { why, older: self.older }, ..self.op });
+        asked.decodes_key = self.decodes_key;
     }
 
     fn hides_bad_data(&self) -> bool {
