@@ -258,7 +258,7 @@ fn command(args: &Args<'_>, writer: &mut Writer<'_>) {
         for row in named() {
             match row {
                 Some(row) => command_info(row, writer),
-                None => writer.null(),
+                None => writer.null_array(),
             }
         }
     } else if args.is(1, "count") && args.len() == 2 {

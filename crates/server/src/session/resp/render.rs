@@ -363,6 +363,14 @@ impl Writer<'_> {
         self.output.bytes().extend_from_slice(null);
     }
 
+    /// No answers at all.
+    pub(super) fn null_array(&mut self) {
+        match self.version {
+            Version::Two => self.output.bytes().extend_from_slice(b"*-1\r\n"),
+            Version::Three => self.null(),
+        }
+    }
+
     /// So many answers are to follow.
     #[inline]
     pub(super) fn array(&mut self, len: u32) {
