@@ -1,6 +1,7 @@
 //! Random lines of text that meet each other: few keys, all commands, good lines and broken ones.
 //!
-//! What memcached 1.6.18 answers by chance is not generated, nor what differs on purpose. Beside what the binary
+//! What memcached 1.6.18 answers by chance is not generated, nor what differs on purpose; `meta` and `malformed` say the
+//! rest where they leave it out. Beside what the binary
 //! protocol's generator names (counters near 2^63, values about as large as the limit, a counter behind an unsent
 //! answer with the same item):
 //!
@@ -155,7 +156,7 @@ impl Generator {
         match self.random.below(8) {
             0 => self.quit("quit"),
             1 => self.quit("quit now"),
-            2 => self.cut_short(),
+            2 => return self.cut_short(),
             _ => self.mutation(),
         }
         self.push(b"", b"get n\r\nmn\r\n");

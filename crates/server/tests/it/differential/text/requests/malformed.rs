@@ -235,7 +235,7 @@ impl Generator {
         self.push_line(b"n", line.as_bytes());
     }
 
-    /// A good request without its end: what follows is taken for it, or the connection ends.
+    /// A good request without its end: the connection ends instead.
     pub(super) fn cut_short(&mut self) {
         const REQUESTS: [&str; 5] = [
             "set n 0 0 10\r\n0123456789\r\n",

@@ -1,4 +1,4 @@
-//! Meta commands, with the flags that memcached 1.6.18 knows, in any order.
+//! Meta commands, with the flags that memcached 1.6.18 knows, in any order. memwire knows those of later versions, too.
 
 use super::Generator;
 
@@ -22,6 +22,19 @@ impl Generator {
                 flags.push(format!("{name}{}", self.random.pick(ttls)));
             }
         }
+        // 1.6.18 forgets that the key of an item that it makes is coded, and answers it as it is.
+        if key.is_coded {
+            flags.retain(|flag| !flag.starts_with('N'));
+        }
+        // What these do together hangs on their order: each is done in its turn.
+        if flags.iter().any(|flag| flag.starts_with(['N', 'R'])) {
+            flags.retain(|flag| !flag.starts_with('T'));
+        }
+        // What `t` says of an item that is made hangs on whether it stands before `N` or behind.
+        // Of one that has just ended it says how many seconds less than 2^32.
+        if flags.iter().any(|flag| flag.starts_with('N') || flag == "T-1" || flag == "T1000000000") {
+            flags.retain(|flag| flag != "t");
+        }
         let line = self.meta_line("mg", &key, "", flags);
         self.read.insert(key.name.clone());
         self.push_line(&key.name, &line);
@@ -44,9 +57,6 @@ impl Generator {
         if self.random.chance(1, 4) {
             flags.push(format!("T{}", self.random.pick(TTLS)));
         }
-        if is_concatenation && self.random.chance(1, 3) {
-            flags.push(format!("N{}", self.random.pick(VIVIFY_TTLS)));
-        }
         let mut line = self.meta_line("ms", &key, &format!(" {}", value.len()), flags);
         let cas_at = self.cas_flag(&mut line, 3);
         self.push(&key.name, &[&line[..], b"\r\n", &value, b"\r\n"].concat());
@@ -68,6 +78,7 @@ impl Generator {
         self.know_the_end(&line);
     }
 
+    /// Without `T`: 1.6.18 forgets it where the number needs more digits, or the item is made.
     pub(super) fn meta_count(&mut self) {
         const MODES: [&str; 10] = ["I", "i", "+", "incr", "D", "d", "-", "decr", "X", "0"];
         let key = self.meta_key();
@@ -85,8 +96,12 @@ impl Generator {
         if self.random.chance(1, 3) {
             flags.push(format!("J{}", self.random.pick(&[0_u64, 1, 9, 10, 4_294_967_296])));
         }
-        if self.random.chance(1, 8) {
-            flags.push(format!("T{}", self.random.pick(TTLS)));
+        if key.is_coded {
+            flags.retain(|flag| !flag.starts_with('N'));
+        }
+        // 1.6.18 answers who makes an item even where that is to be quiet; for `t`, see above.
+        if flags.iter().any(|flag| flag.starts_with('N')) {
+            flags.retain(|flag| flag != "q" && flag != "t");
         }
         let mut line = self.meta_line("ma", &key, "", flags);
         let cas_at = self.cas_flag(&mut line, 5);
