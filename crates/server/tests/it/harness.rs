@@ -181,11 +181,15 @@ impl Redis {
     /// When it is installed and does not listen in time.
     pub(crate) fn start(args: &[&str]) -> Option<Server> {
         // It does not choose a port. One that was free a moment ago mostly is; if not, it ends, and another is tried.
-        (0..10).find_map(|_| Self::start_on(free_port(), args)).expect("redis finds a free port")
+        let mut ports = (0..10).map(|_| Self::start_on(free_port(), args));
+        match ports.find(|started| !matches!(started, Err(error) if error.kind() == ErrorKind::AddrInUse)) {
+            Some(Ok(server)) => Some(server),
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
+            other => panic!("redis does not start: {other:?}"),
+        }
     }
 
-    /// `None` where the port is taken, `Some(None)` where there is no redis.
-    fn start_on(port: u16, args: &[&str]) -> Option<Option<Server>> {
+    fn start_on(port: u16, args: &[&str]) -> io::Result<Server> {
         let mut command = Command::new("redis-server");
         command.args([
             "--bind",
@@ -197,22 +201,17 @@ impl Redis {
             "--port",
             &port.to_string(),
         ]);
-        let started = TempDir::new().and_then(|directory| Server::run(command.args(args), directory));
-        let mut server = match started {
-            Ok(server) => server,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Some(None),
-            Err(error) => panic!("redis does not start: {error}"),
-        };
+        let mut server = Server::run(command.args(args), TempDir::new()?)?;
         server.port = port;
         let deadline = Instant::now() + PATIENCE;
         while !server.log().contains("Ready to accept connections") {
-            if server.child.try_wait().expect("a child can be waited for").is_some() {
-                return None;
+            if server.child.try_wait()?.is_some() {
+                return Err(ErrorKind::AddrInUse.into());
             }
             assert!(Instant::now() < deadline, "redis does not listen after {PATIENCE:?}");
             thread::sleep(POLL);
         }
-        Some(Some(server))
+        Ok(server)
     }
 }
 

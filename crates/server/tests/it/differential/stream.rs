@@ -68,6 +68,9 @@ pub(super) trait Protocol {
     fn show(answer: &Self::Answer) -> Vec<u8>;
 }
 
+/// Answers of both servers that say the same.
+pub(super) type Agreed<A> = Vec<(A, A)>;
+
 /// Where two servers part.
 pub(super) struct Difference {
     what: String,
@@ -115,7 +118,7 @@ impl<'a, P: Protocol> Pair<'a, P> {
     }
 
     /// Sends a batch to both and compares what they answer. What they agree in is handed back in pairs.
-    pub(super) fn exchange(&mut self, batch: &Batch) -> Result<Vec<(P::Answer, P::Answer)>, Box<Difference>> {
+    pub(super) fn exchange(&mut self, batch: &Batch) -> Result<Agreed<P::Answer>, Box<Difference>> {
         let ours = self.connections.0.exchange::<P>(batch, |cas| cas.ours);
         let theirs = self.connections.1.exchange::<P>(batch, |cas| cas.theirs);
         let parted = (0..ours.answers.len().max(theirs.answers.len())).find(|&index| {
@@ -127,7 +130,7 @@ impl<'a, P: Protocol> Pair<'a, P> {
             Ending::Close => End::Closed,
         };
         if parted.is_some() || ours.end != theirs.end || theirs.end != expected {
-            return Err(self.difference(batch, parted, &ours, &theirs));
+            return Err(Box::new(self.difference(batch, parted, &ours, &theirs)));
         }
         self.history.extend(batch.requests.iter().cloned());
         self.history.drain(..self.history.len().saturating_sub(HISTORY_COUNT));
@@ -143,7 +146,7 @@ impl<'a, P: Protocol> Pair<'a, P> {
         parted: Option<usize>,
         ours: &Answers<P::Answer>,
         theirs: &Answers<P::Answer>,
-    ) -> Box<Difference> {
+    ) -> Difference {
         let mut what = format!("ours {}, theirs {}\n", ours.end, theirs.end);
         let to = parted.unwrap_or(ours.answers.len()) + 3;
         for index in to.saturating_sub(SHOWN_COUNT)..to {
@@ -155,7 +158,7 @@ impl<'a, P: Protocol> Pair<'a, P> {
                 .expect("a String takes everything");
         }
         let (requests, history) = (batch.requests.clone(), std::mem::take(&mut self.history));
-        Box::new(Difference { what, requests, history })
+        Difference { what, requests, history }
     }
 }
 

@@ -269,7 +269,7 @@ impl Generator {
             At => words.push(self.at().to_string().into_bytes()),
             Pattern => words.push(self.pattern()),
             SetOptions => {
-                self.options(words, &["NX", "XX", "GET", "GET", "KEEPTTL", "EX", "PX", "EXAT", "PXAT"])
+                self.options(words, &["NX", "XX", "GET", "GET", "KEEPTTL", "EX", "PX", "EXAT", "PXAT"]);
             }
             GetexOptions => self.options(words, &["EX", "PX", "EXAT", "PXAT", "PERSIST"]),
             ExpireOptions => self.options(words, &["NX", "XX", "GT", "LT"]),
