@@ -12,8 +12,8 @@ use crate::harness::{Random, Server};
 
 /// A RESP command.
 fn command(words: &[&str]) -> String {
-    let strings: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-    format!("*{}\r\n{strings}", words.len())
+    let count = format!("*{}\r\n", words.len());
+    words.iter().fold(count, |request, word| request + &format!("${}\r\n{word}\r\n", word.len()))
 }
 
 /// Sends all, says that this was all, and reads all. The server may close before it has read everything.
