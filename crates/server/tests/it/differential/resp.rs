@@ -120,8 +120,8 @@ impl Protocol for Resp {
     fn same(&mut self, index: usize, ours: &Answer, theirs: &Answer, batch: &Batch) -> bool {
         let name = batch.requests.get(index).map(|request| name_in(&request.bytes)).unwrap_or_default();
         match &name[..] {
-            b"TTL" => same_time(ours, theirs, TTL_MS_APART_MAX / 1000),
-            b"PTTL" => same_time(ours, theirs, TTL_MS_APART_MAX),
+            b"TTL" | b"EXPIRETIME" => same_time(ours, theirs, TTL_MS_APART_MAX / 1000),
+            b"PTTL" | b"PEXPIRETIME" => same_time(ours, theirs, TTL_MS_APART_MAX),
             b"RANDOMKEY" => ours.line.first() == theirs.line.first() && ours.is_null() == theirs.is_null(),
             b"KEYS" => ours.line == theirs.line && ours.sorted() == theirs.sorted(),
             // Cursors are each server's own, and so is what lies behind one: `walk` looks at all steps together.

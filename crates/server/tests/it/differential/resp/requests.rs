@@ -44,6 +44,7 @@ enum Argument {
     OtherMillis,
     /// A time as Unix counts it.
     At,
+    AtMillis,
     Pattern,
     SetOptions,
     ExpireOptions,
@@ -53,12 +54,12 @@ enum Argument {
 }
 
 use Argument::{
-    At, CounterKey, ExpireOptions, GetexOptions, Index, Key, Keys, Message, Millis, Offset, OneOf,
+    At, AtMillis, CounterKey, ExpireOptions, GetexOptions, Index, Key, Keys, Message, Millis, Offset, OneOf,
     OtherMillis, OtherSeconds, Pairs, Pattern, Piece, Seconds, SetOptions, ShortPairs, Step, Value,
 };
 
 /// Every command, how often it comes, and its arguments.
-const COMMANDS: [(&str, usize, &[Argument]); 48] = [
+const COMMANDS: [(&str, usize, &[Argument]); 53] = [
     ("PING", 5, &[]),
     ("PING", 5, &[Message]),
     ("ECHO", 5, &[Message]),
@@ -83,6 +84,7 @@ const COMMANDS: [(&str, usize, &[Argument]); 48] = [
     ("APPEND", 30, &[Key, Piece]),
     ("STRLEN", 20, &[Key]),
     ("GETRANGE", 30, &[Key, Index, Index]),
+    ("SUBSTR", 5, &[Key, Index, Index]),
     ("SETRANGE", 30, &[Key, Offset, Piece]),
     ("INCR", 30, &[CounterKey]),
     ("DECR", 20, &[CounterKey]),
@@ -98,6 +100,10 @@ const COMMANDS: [(&str, usize, &[Argument]); 48] = [
     ("PEXPIRE", 10, &[Key, OtherMillis, ExpireOptions]),
     ("EXPIREAT", 15, &[Key, At]),
     ("EXPIREAT", 10, &[Key, At, ExpireOptions]),
+    ("PEXPIREAT", 10, &[Key, AtMillis]),
+    ("EXPIRETIME", 10, &[Key]),
+    ("PEXPIRETIME", 10, &[Key]),
+    ("RESET", 3, &[]),
     ("TTL", 30, &[Key]),
     ("PTTL", 30, &[Key]),
     ("PERSIST", 15, &[Key]),
@@ -267,6 +273,7 @@ impl Generator {
             OtherSeconds => words.push(self.other_seconds().to_string().into_bytes()),
             OtherMillis => words.push((self.other_seconds() * 1000).to_string().into_bytes()),
             At => words.push(self.at().to_string().into_bytes()),
+            AtMillis => words.push((self.at() * 1000).to_string().into_bytes()),
             Pattern => words.push(self.pattern()),
             SetOptions => {
                 self.options(words, &["NX", "XX", "GET", "GET", "KEEPTTL", "EX", "PX", "EXAT", "PXAT"]);

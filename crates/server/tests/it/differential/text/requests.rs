@@ -5,7 +5,7 @@
 //! protocol's generator names (counters near 2^63, values about as large as the limit, a counter behind an unsent
 //! answer with the same item):
 //!
-//! - numbers of more than 32 bits for flags, expiration and length: memcached takes what is left of them in 32 bits;
+//! - lengths of more than 32 bits: memcached takes what is left of them in 32 bits;
 //! - lines over 2048 bytes: whether memcached closes depends on how the line was cut up on its way;
 //! - `flush_all` with a delay, which 1.6.18 fires early;
 //! - `me` of a key that has been stored: it tells of memcached's insides, and finds items that have ended;

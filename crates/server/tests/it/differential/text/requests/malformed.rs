@@ -19,6 +19,9 @@ const WRONG_NUMBERS: [&str; 12] = [
     "18446744073709551616",
 ];
 
+/// Flags and expirations beyond 32 bits, of which memcached takes what is left in 32.
+const TOO_WIDE: [&str; 4] = ["4294967296", "4294967303", "99999999999", "2147483648"];
+
 /// What is no length besides: memcached refuses these before it waits for the data.
 const WRONG_LENGTHS: [&str; 3] = ["2147483647", "-2147483648", "-2"];
 
@@ -132,10 +135,10 @@ impl Generator {
             words.push("1");
         }
         let at = 1 + self.random.below(words.len() - 1);
-        words[at] = if at == 3 && self.random.chance(1, 3) {
-            *self.random.pick(&WRONG_LENGTHS)
-        } else {
-            *self.random.pick(&WRONG_NUMBERS)
+        words[at] = match (at, self.random.below(3)) {
+            (1 | 2, 0) => *self.random.pick(&TOO_WIDE),
+            (3, 0) => *self.random.pick(&WRONG_LENGTHS),
+            _ => *self.random.pick(&WRONG_NUMBERS),
         };
         let noreply = self.noreply();
         self.push(b"n", format!("{verb} {}{noreply}\r\ndata\r\n", words.join(" ")).as_bytes());

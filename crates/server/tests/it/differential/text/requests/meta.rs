@@ -22,9 +22,9 @@ impl Generator {
                 flags.push(format!("{name}{}", self.random.pick(ttls)));
             }
         }
-        // 1.6.18 forgets that the key of an item that it makes is coded, and answers it as it is.
+        // Of an item that it has made anew 1.6.18 forgets that the key is coded, and answers it as it is.
         if key.is_coded {
-            flags.retain(|flag| !flag.starts_with('N'));
+            flags.retain(|flag| !flag.starts_with(['N', 'k']));
         }
         // What these do together hangs on their order: each is done in its turn.
         if flags.iter().any(|flag| flag.starts_with(['N', 'R'])) {
