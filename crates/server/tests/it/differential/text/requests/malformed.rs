@@ -102,8 +102,9 @@ impl Generator {
             return;
         }
         let key = "k".repeat(251 + self.random.below(60));
-        self.read.insert(b"n".to_vec());
         self.push_line(b"", format!("{before}{key}{behind}").as_bytes());
+        // To memcached `n` has been read, although nobody was told.
+        self.overwrite(b"n");
     }
 
     /// Data that is longer or shorter than was said. What it eats of the lines behind it is a harmless command.
