@@ -71,14 +71,19 @@ fn dalli() {
     passes("ruby", "dalli_binary.rb");
 }
 
-// memcping is not among them: it speaks text only.
 #[test]
 fn libmemcached_tools() {
     if !succeeds("memccp", &["--help"]) {
         return skip_or_fail("memccp of libmemcached-tools");
     }
+    use_tools(&["--binary"]);
+    use_tools(&[]);
+}
+
+fn use_tools(protocol: &'static [&'static str]) {
     let server = Server::start(&[]);
-    let tools = Tools { server: format!("--servers={}", server.addr()), directory: TempDir::new().unwrap() };
+    let address = format!("--servers={}", server.addr());
+    let tools = Tools { server: address, protocol, directory: TempDir::new().unwrap() };
     let large = Random::new(1).bytes(500_000);
     tools.write("text", b"hello \0world");
     tools.write("empty", b"");
@@ -109,6 +114,8 @@ fn libmemcached_tools() {
     let stats = String::from_utf8_lossy(&tools.output("memcstat", &[])).into_owned();
     assert!(stats.contains("\tpid: ") && stats.contains("\tcurr_items: 3\n"), "{stats}");
 
+    // It speaks text only.
+    assert!(!protocol.is_empty() || tools.succeeds("memcping", &[]));
     assert!(tools.succeeds("memcflush", &[]));
     assert!(!tools.succeeds("memcexist", &["text"]));
     assert!(!tools.succeeds("memcexist", &["large"]));
@@ -117,6 +124,8 @@ fn libmemcached_tools() {
 /// The command-line tools of libmemcached, run where the files are that they copy.
 struct Tools {
     server: String,
+    /// What chooses it: without an option it is text.
+    protocol: &'static [&'static str],
     directory: TempDir,
 }
 
@@ -141,7 +150,7 @@ impl Tools {
 
     fn run(&self, tool: &str, args: &[&str]) -> Output {
         let mut command = bounded(tool);
-        command.args(["--binary", &self.server]).args(args).current_dir(&self.directory);
+        command.arg(&self.server).args(self.protocol).args(args).current_dir(&self.directory);
         let output = command.output().expect("timeout of coreutils runs");
         // The tools say 1 for 'no', so anything else is no answer.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{tool} {args:?}: {}", text(&output));
