@@ -7,12 +7,14 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use super::{CasPair, UNBLOCKED_BYTES_MAX};
-use crate::harness::Server;
+use crate::harness::{Random, Server};
 
 /// How many requests before a batch are kept for a report.
 const HISTORY_COUNT: usize = 2000;
 /// How many of them a report shows, and how many answers around a difference.
 const SHOWN_COUNT: usize = 8;
+/// Writes that a batch is cut into.
+const WRITES_MAX: usize = 500;
 /// How much of a request or an answer a report shows.
 const SHOWN_BYTES: usize = 160;
 
@@ -45,11 +47,23 @@ pub(super) enum Ending {
     Close,
 }
 
-/// Requests that go out in one write.
+/// Requests that go out in one write to the other server: some of its answers hang on how they were cut up.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) requests: Vec<Request>,
     pub(super) ending: Ending,
+    /// Bytes of one write to ours.
+    pub(super) write_bytes: usize,
+}
+
+impl Batch {
+    /// Of these, in one write or cut up.
+    pub(super) fn new(requests: Vec<Request>, ending: Ending, random: &mut Random) -> Self {
+        let bytes_count: usize = requests.iter().map(|request| request.bytes.len()).sum();
+        let write_bytes = *random.pick(&[usize::MAX, usize::MAX, usize::MAX, 1, 3, 50, 1000, 20_000]);
+        let write_bytes = if bytes_count / write_bytes > WRITES_MAX { usize::MAX } else { write_bytes };
+        Self { requests, ending, write_bytes }
+    }
 }
 
 /// How answers are read and compared.
@@ -119,8 +133,8 @@ impl<'a, P: Protocol> Pair<'a, P> {
 
     /// Sends a batch to both and compares what they answer. What they agree in is handed back in pairs.
     pub(super) fn exchange(&mut self, batch: &Batch) -> Result<Agreed<P::Answer>, Box<Difference>> {
-        let ours = self.connections.0.exchange::<P>(batch, |cas| cas.ours);
-        let theirs = self.connections.1.exchange::<P>(batch, |cas| cas.theirs);
+        let ours = self.connections.0.exchange::<P>(batch, batch.write_bytes, |cas| cas.ours);
+        let theirs = self.connections.1.exchange::<P>(batch, usize::MAX, |cas| cas.theirs);
         let parted = (0..ours.answers.len().max(theirs.answers.len())).find(|&index| {
             let pair = ours.answers.get(index).zip(theirs.answers.get(index));
             pair.is_none_or(|(ours, theirs)| !self.protocol.same(index, ours, theirs, batch))
@@ -175,12 +189,17 @@ impl Side {
         Self { writer, reader }
     }
 
-    fn exchange<P: Protocol>(&mut self, batch: &Batch, side: fn(CasPair) -> u64) -> Answers<P::Answer> {
+    fn exchange<P: Protocol>(
+        &mut self,
+        batch: &Batch,
+        write_bytes: usize,
+        side: fn(CasPair) -> u64,
+    ) -> Answers<P::Answer> {
         let bytes: Vec<u8> = batch.requests.iter().flat_map(|request| request.bytes(side)).collect();
         let Self { writer, reader } = self;
         let mut send = || {
             // A failed write needs no report: the answers behind it are missing.
-            let _ = writer.write_all(&bytes);
+            let _ = bytes.chunks(write_bytes).try_for_each(|piece| writer.write_all(piece));
             if batch.ending == Ending::Close {
                 let _ = writer.shutdown(Shutdown::Write);
             }

@@ -154,7 +154,7 @@ impl Generator {
         if ending == Ending::Close {
             self.end();
         }
-        Batch { requests: std::mem::take(&mut self.requests), ending }
+        Batch::new(std::mem::take(&mut self.requests), ending, &mut self.random)
     }
 
     /// Options of a SCAN that goes over all keys.

@@ -124,7 +124,7 @@ impl Generator {
             Ending::Answer => self.open_batch(),
             Ending::Close => self.closing_batch(),
         }
-        Batch { requests: std::mem::take(&mut self.requests), ending }
+        Batch::new(std::mem::take(&mut self.requests), ending, &mut self.random)
     }
 
     /// Learns the CAS that both servers answered for a key.
