@@ -68,8 +68,8 @@ impl Engine {
         let (mut old, mut flags, mut expiration) = (0, 0, 0);
         if let Some(at) = found {
             let header = *self.log.header(at);
-            let number =
-                (header.value_len() <= COUNTER_BYTES_MAX).then(|| counter::parse_exact(self.value(at)));
+            let number = (header.value_len() <= COUNTER_BYTES_MAX)
+                .then(|| counter::parse_exact(without_padding(self.value(at))));
             let Some(number) = number.flatten() else {
                 return Reply::NonNumeric;
             };
@@ -206,4 +206,10 @@ impl Engine {
         }
         reply
     }
+}
+
+/// A number without the spaces that memcached's counters leave behind it where it has become shorter.
+fn without_padding(value: &[u8]) -> &[u8] {
+    let len = value.iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
+    &value[..len]
 }

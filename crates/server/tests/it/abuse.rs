@@ -1,6 +1,8 @@
 //! Clients that do not read, do not stay, are too many or talk nonsense. The server keeps serving the others, in
 //! bounded memory.
 
+mod lines;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -2,6 +2,9 @@
 //!
 //! Each script below `tests/clients` exercises what its library offers, checks every answer, and
 //! says how many checks it made. What the scripts expect is what Debian's memcached 1.6.18 does.
+//! [`transcripts`] has those that say what each call answers, which is compared with what the other server makes of it.
+
+mod transcripts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +18,23 @@ use crate::harness::{Random, Server, skip_or_fail};
 const CLIENT_SECONDS_MAX: &str = "120";
 
 #[test]
-fn memccapable_passes_all_its_binary_tests() {
+fn memccapable_passes_all_its_tests() {
     if !succeeds("memccapable", &["-V"]) {
         return skip_or_fail("memccapable");
     }
     let server = Server::start(&[]);
-    let output = run("memccapable", &["-b", "-h", "127.0.0.1", "-p", &server.port().to_string()]);
-    let report = String::from_utf8_lossy(&output.stdout);
-    let passed_count =
-        report.lines().filter(|line| line.starts_with("binary ") && line.ends_with("[pass]")).count();
-    assert!(output.status.success() && passed_count == 27, "{passed_count} of 27 passed: {}", text(&output));
+    // memcached 1.6.18 passes them all, too.
+    for (option, protocol) in [("-b", "binary "), ("-a", "ascii ")] {
+        let output = run("memccapable", &[option, "-h", "127.0.0.1", "-p", &server.port().to_string()]);
+        let report = String::from_utf8_lossy(&output.stdout);
+        let passed_count =
+            report.lines().filter(|line| line.starts_with(protocol) && line.ends_with("[pass]")).count();
+        assert!(
+            output.status.success() && passed_count == 27,
+            "{passed_count} of 27 passed: {}",
+            text(&output)
+        );
+    }
 }
 
 #[test]
@@ -61,14 +71,19 @@ fn dalli() {
     passes("ruby", "dalli_binary.rb");
 }
 
-// memcping is not among them: it speaks text only.
 #[test]
 fn libmemcached_tools() {
     if !succeeds("memccp", &["--help"]) {
         return skip_or_fail("memccp of libmemcached-tools");
     }
+    use_tools(&["--binary"]);
+    use_tools(&[]);
+}
+
+fn use_tools(protocol: &'static [&'static str]) {
     let server = Server::start(&[]);
-    let tools = Tools { server: format!("--servers={}", server.addr()), directory: TempDir::new().unwrap() };
+    let address = format!("--servers={}", server.addr());
+    let tools = Tools { server: address, protocol, directory: TempDir::new().unwrap() };
     let large = Random::new(1).bytes(500_000);
     tools.write("text", b"hello \0world");
     tools.write("empty", b"");
@@ -99,6 +114,8 @@ fn libmemcached_tools() {
     let stats = String::from_utf8_lossy(&tools.output("memcstat", &[])).into_owned();
     assert!(stats.contains("\tpid: ") && stats.contains("\tcurr_items: 3\n"), "{stats}");
 
+    // It speaks text only.
+    assert!(!protocol.is_empty() || tools.succeeds("memcping", &[]));
     assert!(tools.succeeds("memcflush", &[]));
     assert!(!tools.succeeds("memcexist", &["text"]));
     assert!(!tools.succeeds("memcexist", &["large"]));
@@ -107,6 +124,8 @@ fn libmemcached_tools() {
 /// The command-line tools of libmemcached, run where the files are that they copy.
 struct Tools {
     server: String,
+    /// What chooses it: without an option it is text.
+    protocol: &'static [&'static str],
     directory: TempDir,
 }
 
@@ -131,7 +150,7 @@ impl Tools {
 
     fn run(&self, tool: &str, args: &[&str]) -> Output {
         let mut command = bounded(tool);
-        command.args(["--binary", &self.server]).args(args).current_dir(&self.directory);
+        command.arg(&self.server).args(self.protocol).args(args).current_dir(&self.directory);
         let output = command.output().expect("timeout of coreutils runs");
         // The tools say 1 for 'no', so anything else is no answer.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{tool} {args:?}: {}", text(&output));

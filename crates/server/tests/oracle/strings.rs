@@ -110,7 +110,9 @@ fn expected(map: &mut HashMap<String, Stored>, now: u32, key: &str, command: Com
         }
         Command::Add { delta } => {
             let stored = found.unwrap_or(Stored { value: b"0".to_vec(), expiration: 0 });
-            let text = String::from_utf8_lossy(&stored.value).into_owned();
+            let text = String::from_utf8_lossy(&stored.value);
+            // memcached's counters leave spaces where they become shorter.
+            let text = text.trim_end_matches(' ');
             let Some(number) = text.parse::<i64>().ok().filter(|number| number.to_string() == text) else {
                 return Told::NonNumeric;
             };

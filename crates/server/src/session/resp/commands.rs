@@ -304,14 +304,31 @@ fn set(args: &Args<'_>, value: Payload) -> Result<Command, Complaint> {
     Ok(Command::Put(put))
 }
 
-/// GETEX key, and one of: EX, PX, EXAT, PXAT, PERSIST.
+/// GETEX key, and one of: EX, PX, EXAT, PXAT, PERSIST. It may come twice, and the last one counts.
 fn get_and_expire(args: &Args<'_>) -> Result<Command, Complaint> {
-    match (args.len(), clock(args, 2)) {
-        (2, _) => Ok(Command::Get),
-        (4, Some(clock)) => Ok(Command::GetAndTouch { expiration: expiration(args.get(3), clock)? }),
-        (3, _) if args.is(2, "persist") => Ok(Command::GetAndTouch { expiration: Expiration::Never }),
-        _ => Err(Complaint::Syntax),
+    let mut at = 2_usize;
+    let mut persists = false;
+    let mut time: Option<(Clock, usize)> = None;
+    while at < args.len() {
+        if args.is(at, "persist") && time.is_none() {
+            persists = true;
+        } else if let Some(clock) = clock(args, at)
+            && !persists
+            && time.is_none_or(|(before, _)| before == clock)
+            && at.saturating_add(1) < args.len()
+        {
+            at = at.saturating_add(1);
+            time = Some((clock, at));
+        } else {
+            return Err(Complaint::Syntax);
+        }
+        at = at.saturating_add(1);
     }
+    Ok(match time {
+        Some((clock, at)) => Command::GetAndTouch { expiration: expiration(args.get(at), clock)? },
+        None if persists => Command::GetAndTouch { expiration: Expiration::Never },
+        None => Command::Get,
+    })
 }
 
 /// EXPIRE key time, and: NX, XX, GT, LT.

@@ -139,7 +139,8 @@ fn store(verb: Verb, mut words: Words<'_>, place: Place<'_>, server: &Server) ->
     else {
         return Err(Saying::Error.into());
     };
-    let is_quiet = last == Some(b"noreply");
+    // The last word, even where it stands for another one.
+    let is_quiet = last.unwrap_or(if verb == Verb::Cas { cas } else { bytes }) == b"noreply";
     let wrong = Wrong { saying: Saying::BadLine, is_quiet };
     let key = Key::of(placed_key, place).ok_or(wrong)?;
     let flags = unsigned_32(flags).ok_or(wrong)?;
