@@ -296,6 +296,7 @@ impl Connection {
                 assert!(bytes > 0 && consumed == input.end(), "what is there is skipped first");
                 self.inbound = Inbound::Skip { bytes };
             }
+            Next::Pause => unreachable!("a binary request is one operation"),
             Next::Close => self.phase = Phase::Closing,
             Next::ReadLarge { head_bytes, value_bytes } => {
                 self.begin_large(Span::new(consumed, head_bytes), value_bytes);

@@ -81,7 +81,7 @@ pub struct Args {
     #[arg(short = 'F', long)]
     pub disable_flush_all: bool,
 
-    /// Protocol: binary, or auto, which means the same for now.
+    /// Protocol: auto, binary or ascii. With auto the first byte of a connection decides.
     #[arg(short = 'B', long, default_value = "auto", value_name = "NAME")]
     pub protocol: String,
 
@@ -108,6 +108,14 @@ pub struct Args {
     /// Say more: -v what happens, -vv also peers' mistakes, -vvv requests. `RUST_LOG` wins over it.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// Let clients shut the server down with the text command `shutdown`.
+    #[arg(short = 'A', long)]
+    pub enable_shutdown: bool,
+
+    /// Refuse `lru_crawler metadump`, which tells all keys.
+    #[arg(short = 'X', long)]
+    pub disable_dumping: bool,
 
     /// Options with a name: `track_sizes`, and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
@@ -148,14 +156,6 @@ pub struct Unused {
     /// Large pages are left to the system.
     #[arg(short = 'L', long)]
     pub enable_largepages: bool,
-
-    /// There is no text protocol yet that could shut the server down.
-    #[arg(short = 'A', long)]
-    pub enable_shutdown: bool,
-
-    /// There is no dump to disable.
-    #[arg(short = 'X', long)]
-    pub disable_dumping: bool,
 
     /// There is no watch to disable.
     #[arg(short = 'W', long)]

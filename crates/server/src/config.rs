@@ -31,6 +31,12 @@ pub struct Config {
     pub versions: Versions,
     /// Whether clients may flush.
     pub flush: Flush,
+    /// What clients may speak.
+    pub protocol: Protocol,
+    /// Whether clients may end the server.
+    pub shutdown: Shutdown,
+    /// Whether clients may ask for all keys.
+    pub dump: Dump,
     /// Whether `stats sizes` has figures.
     pub track_sizes: bool,
     /// Where a key's prefix ends, for `stats detail`.
@@ -77,6 +83,35 @@ pub enum Flush {
     Refused,
 }
 
+/// What clients may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Whatever the first byte of their connection says.
+    Auto,
+    /// The binary protocol.
+    Binary,
+    /// The text protocol.
+    Text,
+}
+
+/// Whether clients may end the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// They may.
+    Allowed,
+    /// They are told that it is not enabled.
+    Refused,
+}
+
+/// Whether clients may ask for all keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dump {
+    /// They may.
+    Allowed,
+    /// They are told that it is not.
+    Refused,
+}
+
 /// What concerns the process and not the server.
 #[derive(Debug, Clone, Default)]
 pub struct Process {
@@ -104,6 +139,9 @@ impl Default for Config {
             when_full: WhenFull::Evict,
             versions: Versions::Told,
             flush: Flush::Allowed,
+            protocol: Protocol::Auto,
+            shutdown: Shutdown::Refused,
+            dump: Dump::Allowed,
             track_sizes: false,
             prefix_delimiter: b':',
             detail_enabled: false,
@@ -138,9 +176,6 @@ impl Config {
             warnings.push("-R: a connection's turn is bounded by bytes, not by requests".into());
         }
         let track_sizes = extended(&args.extended, &mut warnings)?;
-        if !matches!(args.protocol.as_str(), "auto" | "auto-negotiate" | "binary") {
-            return Err(format!("-B {}: only the binary protocol is served (binary, auto)", args.protocol));
-        }
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
         let config = Self {
             listen: listen(args)?,
@@ -153,6 +188,9 @@ impl Config {
             when_full: if args.disable_evictions { WhenFull::Refuse } else { WhenFull::Evict },
             versions: if args.disable_cas { Versions::Hidden } else { Versions::Told },
             flush: if args.disable_flush_all { Flush::Refused } else { Flush::Allowed },
+            protocol: protocol(&args.protocol)?,
+            shutdown: if args.enable_shutdown { Shutdown::Allowed } else { Shutdown::Refused },
+            dump: if args.disable_dumping { Dump::Refused } else { Dump::Allowed },
             track_sizes,
             prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
             detail_enabled: args.prefix_delimiter.is_some(),
@@ -187,7 +225,8 @@ impl Config {
     /// Bytes of large values that may be on their way in at the same time.
     #[must_use]
     pub fn receiving_bytes_max(&self) -> usize {
-        (self.memory_bytes_max / 4).max(self.item_bytes_max)
+        // What ends a value in a protocol of lines is read with it.
+        (self.memory_bytes_max / 4).max(self.item_bytes_max + b"\r\n".len())
     }
 
     /// The same for requests whose values are not large, as far as they are not whole.
@@ -206,6 +245,14 @@ impl Config {
 
     pub(crate) fn flush_enabled(&self) -> bool {
         self.flush == Flush::Allowed
+    }
+
+    pub(crate) fn protocol_told(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Auto => "auto-negotiate",
+            Protocol::Binary => "binary",
+            Protocol::Text => "ascii",
+        }
     }
 
     pub(crate) fn tcp_port_told(&self) -> u16 {
@@ -234,6 +281,15 @@ impl Config {
     }
 }
 
+fn protocol(name: &str) -> Result<Protocol, String> {
+    match name {
+        "auto" | "auto-negotiate" => Ok(Protocol::Auto),
+        "binary" => Ok(Protocol::Binary),
+        "ascii" => Ok(Protocol::Text),
+        _ => Err(format!("-B {name}: no such protocol (auto, binary, ascii)")),
+    }
+}
+
 fn refuse(refused: &Refused) -> Result<(), String> {
     let options = [
         (refused.enable_sasl, "-S: SASL is not served yet; without it everyone could read and write"),
@@ -259,9 +315,7 @@ fn unused(unused: &Unused) -> Vec<String> {
         (unused.slab_min_size.is_some(), "-n: there are no slabs; memory is a log of segments"),
         (unused.lock_memory, "-k: memory is not locked"),
         (unused.enable_largepages, "-L: large pages are left to the system"),
-        (unused.enable_shutdown, "-A: no protocol that is served has a shutdown command"),
-        (unused.disable_dumping, "-X: no protocol that is served has a dump"),
-        (unused.disable_watch, "-W: no protocol that is served has a watch command"),
+        (unused.disable_watch, "-W: there is no watch command"),
         (unused.napi_ids.is_some(), "-N: NAPI ids are not looked at"),
     ];
     options.iter().filter(|(given, _)| *given).map(|(_, why)| (*why).into()).collect()

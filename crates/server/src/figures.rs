@@ -180,6 +180,8 @@ pub struct StorageFigures {
     pub counters: Counters,
     /// Items there are.
     pub item_count: usize,
+    /// Those among them that were flushed and are not taken out yet.
+    pub flushed_count: usize,
     /// Bytes of their records and large values.
     pub item_bytes: usize,
     /// Bytes of the index.

@@ -9,11 +9,13 @@
 //! They differ in nothing by the protocol they came in; what a session needs to word the answer travels along as
 //! its [`Tag`].
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
+use crate::clock::UnixSeconds;
 use crate::figures::{Group, StorageStats};
 use crate::limits::{BATCH_BUFFER_BYTES_KEPT, BATCH_USES_PER_LOOK};
 use crate::meter::{Charge, Meter, Use};
@@ -27,6 +29,8 @@ pub struct Batch {
     pub runs: Vec<Run>,
     /// All runs' operations.
     pub ops: Vec<Op>,
+    /// What meta commands ask for besides.
+    pub meta: Vec<Meta>,
     /// An answer for each operation that was executed, at its own place; see [`Run::executed`].
     pub replies: Vec<Reply>,
     /// The small values of the answers, copied.
@@ -38,7 +42,7 @@ pub struct Batch {
     /// For its buffers.
     charge: Charge,
     /// The most that each buffer has held since they were last looked at, and how often it was used since.
-    peaks: [usize; 7],
+    peaks: [usize; 8],
     use_count: u32,
 }
 
@@ -100,6 +104,8 @@ pub struct Span {
 }
 
 /// What the storage thread is asked to do.
+///
+/// A `cas` is the version that the item must have. No item has version 0, so 0 is one that never fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Nothing: the session knows the answer, and the operation keeps its place in the order.
@@ -125,7 +131,7 @@ pub enum Command {
         /// When it ends.
         expiration: Expiration,
         /// The version it replaces.
-        cas: Option<Cas>,
+        cas: Option<u64>,
         /// The value.
         value: Payload,
     },
@@ -134,7 +140,7 @@ pub enum Command {
         /// Which end.
         side: Concat,
         /// The version it changes.
-        cas: Option<Cas>,
+        cas: Option<u64>,
         /// The bytes.
         value: Payload,
     },
@@ -153,7 +159,7 @@ pub enum Command {
     /// The end of an item.
     Delete {
         /// The version it ends.
-        cas: Option<Cas>,
+        cas: Option<u64>,
     },
     /// Arithmetic.
     Count {
@@ -164,7 +170,7 @@ pub enum Command {
         /// What becomes of a missing item.
         on_miss: OnMiss,
         /// The version it changes.
-        cas: Option<Cas>,
+        cas: Option<u64>,
     },
     /// The end of all items.
     Flush {
@@ -173,6 +179,248 @@ pub enum Command {
     },
     /// Statistics.
     Stats(Group),
+    /// The next items of a walk over all of them; see `storage::scan`.
+    Scan {
+        /// 0 at first, then what the answer says.
+        cursor: u64,
+        /// About how many.
+        count: u32,
+    },
+    /// Any item, from the operation's hash on.
+    Sample,
+    /// A new value, as Redis sets it.
+    Put(Put),
+    /// A note whether there is an item under the key, for what is [`PutWhen::Unguarded`].
+    Guard {
+        /// 0 for the first key of several.
+        number: u32,
+    },
+    /// Redis's arithmetic.
+    Add {
+        /// By how much.
+        delta: i64,
+    },
+    /// Bytes over a part of the value, or behind it.
+    Patch {
+        /// From where on, `None` for its end.
+        offset: Option<u32>,
+        /// The bytes.
+        value: Payload,
+    },
+    /// A new expiration, if the one there is allows it.
+    Expire {
+        /// From now on.
+        expiration: Expiration,
+        /// If what.
+        when: ExpireWhen,
+    },
+    /// What there is to know of an item besides its value.
+    Peek(Reading),
+    /// The value, and the end of the item.
+    Take,
+    /// `mg`: what is known of an item.
+    MetaGet {
+        /// Whether its value is wanted.
+        content: Content,
+        /// Whether that counts as a read.
+        reading: Reading,
+        /// What else is asked for, at this place in [`Batch::meta`].
+        options: Option<u32>,
+    },
+    /// `ms` with flags that no other store has, at this place in [`Batch::meta`].
+    MetaStore {
+        /// Where they are.
+        options: u32,
+        /// The value.
+        value: Payload,
+    },
+    /// `md` with flags that no other deletion has, at this place in [`Batch::meta`].
+    MetaDelete {
+        /// Where they are.
+        options: u32,
+    },
+    /// `ma` with flags that no other arithmetic has, at this place in [`Batch::meta`].
+    MetaCount {
+        /// Where they are.
+        options: u32,
+    },
+    /// `me`: what is known of an item, which is not read by that.
+    Describe,
+}
+
+/// A new value, as Redis sets it: one that is refused leaves the older one alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Put {
+    /// Which items it may meet.
+    pub when: PutWhen,
+    /// When it ends, `None` for when the older one does.
+    pub expiration: Option<Expiration>,
+    /// Whether the older value is asked for.
+    pub old: Old,
+    /// The value.
+    pub value: Payload,
+}
+
+/// Which items a new value may meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutWhen {
+    /// Any, or none.
+    Always,
+    /// None.
+    Missing,
+    /// One that is there.
+    There,
+    /// Any, unless a [`Command::Guard`] before it has met one.
+    Unguarded,
+}
+
+/// Whether a store answers the value that was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// It does.
+    Told,
+    /// It does not.
+    Untold,
+}
+
+/// Which expirations may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpireWhen {
+    /// All.
+    Always,
+    /// None yet.
+    Persistent,
+    /// Any but none.
+    Volatile,
+    /// An earlier one.
+    Later,
+    /// A later one, or none.
+    Sooner,
+    /// A later one.
+    SoonerIfVolatile,
+}
+
+/// Whether a value is wanted, or its length alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The value.
+    Value,
+    /// How long it is.
+    Length,
+}
+
+/// Whether a command counts as a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It does.
+    Noted,
+    /// It leaves no trace.
+    Unnoticed,
+}
+
+/// What only the meta commands ask for. It stands beside its operation, so that each operation stays small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meta {
+    /// Of `mg`.
+    Get(MetaGet),
+    /// Of `ms`.
+    Store(MetaStore),
+    /// Of `md`.
+    Delete(MetaDelete),
+    /// Of `ma`.
+    Count(MetaCount),
+}
+
+/// Rare flags of `mg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetaGet {
+    /// `N`: a missing item is made, without a value, to end then.
+    pub vivify: Option<Expiration>,
+    /// `T`: a new expiration.
+    pub touch: Option<Expiration>,
+    /// `t` before `T`: the expiration is told that was there.
+    pub tells_ttl: Moment,
+    /// `R`: who asks when the item ends before this is to bring another value.
+    pub recache: Option<Expiration>,
+    /// `C`: the version of a value that is known, and is not sent again.
+    pub known_cas: Option<u64>,
+    /// `E`: the version that clients are told of an item that is made.
+    pub new_cas: Option<Cas>,
+}
+
+/// Before or after what a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Moment {
+    /// As it is left.
+    #[default]
+    After,
+    /// As it was found.
+    Before,
+}
+
+/// Rare flags of `ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaStore {
+    /// What it does.
+    pub mode: MetaMode,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// When the item ends.
+    pub expiration: Expiration,
+    /// The version that the item must have.
+    pub cas: Option<u64>,
+    /// `I`: an older version is good enough, and makes the item stale.
+    pub allows_older: bool,
+    /// `E`: the version that clients are told from then on.
+    pub new_cas: Option<Cas>,
+}
+
+/// What `ms` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetaMode {
+    /// It writes.
+    Store(StoreMode),
+    /// It adds bytes.
+    Concat {
+        /// To which end.
+        side: Concat,
+        /// `N`: a missing item is made of them, to end then.
+        vivify: Option<Expiration>,
+    },
+}
+
+/// Rare flags of `md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaDelete {
+    /// The version that the item must have.
+    pub cas: Option<u64>,
+    /// `x`: it stays without its value, with these flags and this expiration.
+    pub emptied: Option<(u32, Expiration)>,
+    /// `I`: it stays, and is stale.
+    pub is_made_stale: bool,
+    /// `T`: when it ends that is made stale.
+    pub touch: Option<Expiration>,
+    /// `E`: the version that clients are told from then on.
+    pub new_cas: Option<Cas>,
+}
+
+/// Rare flags of `ma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaCount {
+    /// Up or down.
+    pub direction: Direction,
+    /// By how much.
+    pub delta: u64,
+    /// What becomes of a missing item.
+    pub on_miss: OnMiss,
+    /// The version that the item must have.
+    pub cas: Option<u64>,
+    /// `T`: a new expiration.
+    pub touch: Option<Expiration>,
+    /// `t` before `T`: the expiration is told that was there.
+    pub tells_ttl: Moment,
+    /// `E`: the version that clients are told from then on.
+    pub new_cas: Option<Cas>,
 }
 
 /// Where the value of a request lies.
@@ -247,6 +495,133 @@ pub enum Reply {
     Refused(Refusal),
     /// Figures of the storage thread.
     Stats(Box<StorageStats>),
+    /// Some of all items.
+    Scanned(Box<ScanPage>),
+    /// What there is to know of an item besides its value.
+    Peeked {
+        /// The Unix time at which it ends, 0 for never.
+        expiration: UnixSeconds,
+        /// The Unix time at which this was found.
+        now: UnixSeconds,
+        /// Bytes of its value.
+        value_bytes: u32,
+    },
+    /// Bytes of a value that was patched.
+    Length(u64),
+    /// What a number has become.
+    Sum(i64),
+    /// A number would not fit.
+    Overflow,
+    /// What `mg` tells of an item.
+    Found {
+        /// The client's 32 bits.
+        flags: u32,
+        /// The version.
+        cas: Option<Cas>,
+        /// The value, or how long it is.
+        content: Told,
+        /// Seconds until it ends, `None` for never.
+        ttl: Option<NonZeroU32>,
+        /// Seconds since it was read or written, as far as is known.
+        idle: u16,
+        /// What else is true of it.
+        state: State,
+    },
+    /// `ms` has stored.
+    MetaStored {
+        /// The version.
+        cas: Option<Cas>,
+        /// Bytes of the value as it is now.
+        value_bytes: usize,
+    },
+    /// `ma` has changed or created a counter.
+    MetaCounted {
+        /// What it holds.
+        value: u64,
+        /// Its version.
+        cas: Option<Cas>,
+        /// Seconds until it ends, `None` for never.
+        ttl: Option<NonZeroU32>,
+    },
+    /// What `me` tells of an item.
+    Described {
+        /// The version.
+        cas: Option<Cas>,
+        /// Seconds until it ends, `None` for never.
+        ttl: Option<NonZeroU32>,
+        /// Seconds since it was read or written, as far as is known.
+        idle: u16,
+        /// What else is true of it.
+        state: State,
+        /// Bytes that it takes.
+        item_bytes: u32,
+    },
+}
+
+/// A value, or its length alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The value.
+    Value(Value),
+    /// How many bytes it has.
+    Length(u32),
+}
+
+/// What the meta commands tell of an item, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State(u8);
+
+impl State {
+    /// `h1`: it had been read before.
+    pub const FETCHED: Self = Self(1);
+    /// `X`: it is stale.
+    pub const STALE: Self = Self(2);
+    /// `Z`: somebody else is to bring another value.
+    pub const SENT: Self = Self(4);
+    /// `W`: who reads this is to bring another value.
+    pub const WON: Self = Self(8);
+
+    /// Whether all of `other` is true.
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The same, with `other` where that holds.
+    #[must_use]
+    pub fn with_if(self, other: Self, holds: bool) -> Self {
+        Self(if holds { self.0 | other.0 } else { self.0 })
+    }
+}
+
+/// A part of a walk over all items.
+#[derive(Debug)]
+pub struct ScanPage {
+    /// Where the walk goes on, 0 at its end.
+    pub next: u64,
+    /// There may be none, and yet more behind them.
+    pub items: Vec<ScannedItem>,
+}
+
+/// What is told of an item in passing.
+#[derive(Debug, Clone, Copy)]
+pub struct ScannedItem {
+    /// Its key in [`Batch::values`].
+    pub key: Span,
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// The Unix time at which it ends, 0 for never.
+    pub expiration: UnixSeconds,
+    /// Its version, told or not.
+    pub cas: u64,
+    /// When it was read or written last, as far as is known.
+    pub since: UnixSeconds,
+    /// Bytes of its value.
+    pub value_bytes: usize,
+    /// Bytes that it takes.
+    pub item_bytes: usize,
+    /// Whether it was read.
+    pub fetched: bool,
 }
 
 /// Where the value of an answer lies.
@@ -269,6 +644,8 @@ pub struct Arena {
     filled: usize,
     /// The end of the farthest room since it was emptied.
     offered: usize,
+    /// Bytes at the end of what is filled that were not read; see [`add_aside`](Self::add_aside).
+    aside: usize,
 }
 
 impl Batch {
@@ -289,11 +666,12 @@ impl Batch {
             buffer_bytes(&self.values),
             buffer_bytes(&self.large),
             buffer_bytes(&self.lent),
+            buffer_bytes(&self.meta),
         ];
         self.charge.set(buffers.iter().sum());
         self.use_count += 1;
         let is_looked_at = self.use_count.is_multiple_of(BATCH_USES_PER_LOOK);
-        let [input, runs, ops, replies, values, large, lent] = &mut self.peaks;
+        let [input, runs, ops, replies, values, large, lent, meta] = &mut self.peaks;
         self.input.recycle(input, is_looked_at);
         empty(&mut self.runs, runs, is_looked_at);
         empty(&mut self.ops, ops, is_looked_at);
@@ -301,6 +679,7 @@ impl Batch {
         empty(&mut self.values, values, is_looked_at);
         empty(&mut self.large, large, is_looked_at);
         empty(&mut self.lent, lent, is_looked_at);
+        empty(&mut self.meta, meta, is_looked_at);
     }
 
     /// Puts a large value into the batch and says where.
@@ -320,8 +699,17 @@ impl Command {
             | Self::GetAndTouch { .. }
             | Self::Stats(_)
             | Self::Count { .. }
-            | Self::Reserve { .. } => true,
-            Self::Concat { value, .. } => matches!(value, Payload::Inline(_)),
+            | Self::Reserve { .. }
+            | Self::Scan { .. }
+            | Self::Sample
+            | Self::Take
+            | Self::Add { .. }
+            | Self::MetaGet { .. }
+            | Self::MetaCount { .. } => true,
+            Self::Concat { value, .. }
+            | Self::Patch { value, .. }
+            | Self::MetaStore { value, .. }
+            | Self::Put(Put { old: Old::Told, value, .. }) => matches!(value, Payload::Inline(_)),
             _ => false,
         }
     }
@@ -402,10 +790,24 @@ impl Arena {
         self.commit(bytes.len());
     }
 
+    /// Fills in bytes that no client has sent, such as a key that was decoded, and says where. They come behind all that
+    /// was read in a turn.
+    pub fn add_aside(&mut self, bytes: &[u8]) -> Span {
+        let span = Span::new(self.filled, bytes.len());
+        self.extend(bytes);
+        self.aside += bytes.len();
+        span
+    }
+
+    /// How many such bytes stand at the end, the first time that it is asked.
+    pub fn take_aside(&mut self) -> usize {
+        std::mem::take(&mut self.aside)
+    }
+
     /// As `empty` does it: here the room that was offered counts as needed, too.
     fn recycle(&mut self, peak: &mut usize, is_looked_at: bool) {
         *peak = self.offered.max(*peak);
-        (self.filled, self.offered) = (0, 0);
+        (self.filled, self.offered, self.aside) = (0, 0, 0);
         let kept = if is_looked_at {
             std::mem::take(peak).min(BATCH_BUFFER_BYTES_KEPT)
         } else {

@@ -25,6 +25,8 @@ pub struct Server {
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
     pub unfinished: Arc<Receiving>,
+    /// The last number that a client was given.
+    client_ids: AtomicU64,
     hasher: FixedState,
 }
 
@@ -38,9 +40,22 @@ impl Server {
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
             config,
             clock,
+            client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
             hasher: FixedState::with_seed(seed),
         }
+    }
+
+    /// Ends the server as a signal would: what has been asked for is answered first.
+    pub fn shut_down(&self) {
+        // It fails for signals that there are none of.
+        let _ = signal_hook::low_level::raise(signal_hook::consts::SIGINT);
+    }
+
+    /// A number for a client that asks for one.
+    #[must_use]
+    pub fn next_client_id(&self) -> u64 {
+        self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The hash of a key.

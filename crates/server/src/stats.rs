@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use crate::config::{Dump, Shutdown};
 use crate::figures::{Group, StorageFigures, StorageStats};
 use crate::meter::Use;
 use crate::server::Server;
@@ -187,7 +188,7 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
         line("evictions", on(config.evictions())),
         line("domain_socket", config.unix_socket_told()),
         line("umask", format!("{:o}", config.unix_mask)),
-        line("shutdown_command", "no"),
+        line("shutdown_command", yes(config.shutdown == Shutdown::Allowed)),
         line("chunk_size", RECORD_ALIGN),
         line("num_threads", config.threads),
         line("stat_key_prefix", char::from(config.prefix_delimiter)),
@@ -195,13 +196,13 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
         line("reqs_per_event", config.requests_per_event),
         line("cas_enabled", yes(config.cas_enabled())),
         line("tcp_backlog", config.backlog),
-        line("binding_protocol", "binary"),
+        line("binding_protocol", config.protocol_told()),
         line("auth_enabled_sasl", "no"),
         line("auth_enabled_ascii", "no"),
         line("item_size_max", config.item_bytes_max),
         line("maxconns_fast", "yes"),
         line("flush_enabled", yes(config.flush_enabled())),
-        line("dump_enabled", "no"),
+        line("dump_enabled", yes(config.dump == Dump::Allowed)),
         line("hash_algorithm", "foldhash"),
         line("track_sizes", yes(config.track_sizes)),
         line("idle_timeout", 0),

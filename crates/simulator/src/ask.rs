@@ -129,7 +129,7 @@ impl Ask {
             mode,
             flags: 0,
             expiration: Expiration::Never,
-            cas: cas.and_then(Cas::from_wire),
+            cas: cas.filter(|cas| *cas != 0),
             value: NOWHERE,
         };
         Self::new(key, command).with(value)
@@ -186,11 +186,18 @@ impl Answer {
             Reply::Touched { flags, cas } => Self::Touched { flags: *flags, cas: Cas::to_wire(*cas) },
             Reply::Stored { cas } => Self::Stored { cas: Cas::to_wire(*cas) },
             Reply::Counted { value, cas } => Self::Counted { value: *value, cas: Cas::to_wire(*cas) },
-            Reply::Done | Reply::Stats(_) => Self::Done,
+            Reply::Done
+            | Reply::Stats(_)
+            | Reply::Scanned(_)
+            | Reply::Found { .. }
+            | Reply::MetaStored { .. }
+            | Reply::MetaCounted { .. }
+            | Reply::Described { .. } => Self::Done,
             Reply::NotFound => Self::NotFound,
             Reply::Exists => Self::Exists,
             Reply::NotStored => Self::NotStored,
-            Reply::NonNumeric => Self::NonNumeric,
+            Reply::Peeked { .. } | Reply::Length(_) | Reply::Sum(_) => Self::Done,
+            Reply::NonNumeric | Reply::Overflow => Self::NonNumeric,
             Reply::Refused(why) => Self::Refused(*why),
         }
     }

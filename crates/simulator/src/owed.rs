@@ -6,8 +6,8 @@ use memwire::figures::Group;
 use memwire::message::{Command, Older, Refusal};
 use memwire::storage::log::is_inline;
 use wire::{
-    Command as Asked, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Loudness, Next, Opcode, Packet, Reject, Request,
-    RequestHeader, Response, Split, Status, shape,
+    Cas, Command as Asked, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Loudness, Next, Opcode, Packet, Reject,
+    Request, RequestHeader, Response, Split, Status, shape,
 };
 
 use crate::ask::{Answer, Ask, NOWHERE};
@@ -188,12 +188,14 @@ fn verdict(asked: &Asked<'_>, config: &Config) -> Verdict {
         Asked::GetAndTouch { expiration, .. } => asks(Command::GetAndTouch { expiration }),
         Asked::Touch { expiration, .. } => asks(Command::Touch { expiration }),
         Asked::Store { mode, flags, expiration, cas, .. } => {
-            brings(Command::Store { mode, flags, expiration, cas, value: NOWHERE })
+            brings(Command::Store { mode, flags, expiration, cas: cas.map(Cas::get), value: NOWHERE })
         }
-        Asked::Concat { side, cas, .. } => brings(Command::Concat { side, cas, value: NOWHERE }),
-        Asked::Delete { cas, .. } => asks(Command::Delete { cas }),
+        Asked::Concat { side, cas, .. } => {
+            brings(Command::Concat { side, cas: cas.map(Cas::get), value: NOWHERE })
+        }
+        Asked::Delete { cas, .. } => asks(Command::Delete { cas: cas.map(Cas::get) }),
         Asked::Count { direction, delta, on_miss, cas, .. } => {
-            asks(Command::Count { direction, delta, on_miss, cas })
+            asks(Command::Count { direction, delta, on_miss, cas: cas.map(Cas::get) })
         }
         Asked::Flush { at } => asks(Command::Flush { at: at.unwrap_or(wire::Expiration::Never) }),
         Asked::Stat { .. } => {

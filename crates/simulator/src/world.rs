@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use memwire::clock::Clock;
-use memwire::config::Config;
+use memwire::config::{Config, Protocol};
 use memwire::figures::{Group, StorageStats};
 use memwire::message::{Batch, Command, ConnId, KeyHash, Older, Op, Refusal, Reply, Run, Span, Tag};
 use memwire::meter::{Crowding, Use};
@@ -819,6 +819,8 @@ fn config(source: &mut Source) -> Config {
         versions,
         track_sizes,
         detail_enabled,
+        // All that clients send is binary, so a first byte that is not has a fault.
+        protocol: Protocol::Binary,
         ..Config::default()
     }
 }

@@ -231,6 +231,7 @@ impl<S: Transport> Connection<S> {
             Inbound::NoRoom => false,
             _ => self.readable,
         };
+        let has_input = has_input || self.session.has_more();
         match self.phase {
             Phase::Open => has_input && !self.in_flight && self.outbox.is_empty(),
             Phase::Lingering { .. } => self.readable,
@@ -264,8 +265,9 @@ impl<S: Transport> Connection<S> {
             batch.ops.truncate(first_op);
         }
         let op_count = batch.ops.len() - first_op;
+        let aside = batch.input.take_aside();
         if op_count > 0 {
-            let input = Span::new(start, batch.input.len() - start);
+            let input = Span::new(start, batch.input.len() - start - aside);
             batch.runs.push(Run {
                 conn: id,
                 first_op: first_op as u32,
@@ -301,7 +303,14 @@ impl<S: Transport> Connection<S> {
             let first_left = &batch.ops[run.executed_ops().end];
             // Room that was not asked for is asked for again. What it is for is no request any more.
             if !matches!(first_left.command, Command::Reserve { .. }) {
-                self.put_back(&batch.input.filled()[first_left.starts_at as usize..run.input.end()], server);
+                self.session.take_back(first_left);
+                // A request that is answered in many parts goes on from its session: its bytes were done with before.
+                if !self.session.has_more() {
+                    self.put_back(
+                        &batch.input.filled()[first_left.starts_at as usize..run.input.end()],
+                        server,
+                    );
+                }
             }
         }
         if !output.is_empty() {
@@ -360,6 +369,9 @@ impl<S: Transport> Connection<S> {
     }
 
     fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
+        if self.session.resume(batch) {
+            return Ok(());
+        }
         match std::mem::replace(&mut self.inbound, Inbound::Request { missing: 1 }) {
             Inbound::Unparsed | Inbound::NoRoom => {
                 let input = batch.input.len();
@@ -434,6 +446,10 @@ impl<S: Transport> Connection<S> {
         match next {
             Next::Read { missing } => self.keep_beginning(&batch.input.filled()[rest], missing, server),
             Next::Skip { bytes } => self.inbound = Inbound::Skip { bytes },
+            Next::Pause => {
+                self.keep(&batch.input.filled()[rest], server);
+                self.inbound = Inbound::Unparsed;
+            }
             Next::Close => self.phase = Phase::Closing,
             Next::ReadLarge { head_bytes, value_bytes } => {
                 let head = Span::new(rest.start, head_bytes);

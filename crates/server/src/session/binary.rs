@@ -4,7 +4,6 @@
 //! [`wire::shape`]. An opcode that is not served has its body skipped, to the byte. An answer keeps its place in the
 //! order even where the storage thread has no part in it.
 
-use bytes::Bytes;
 use wire::{
     Cas, Command as Request, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Header, Hit, KeyEcho, Loudness,
     Next as After, Opcode, Packet, Reject, RequestHeader, Response, Split, Status, shape,
@@ -15,6 +14,7 @@ use crate::config::Flush;
 use crate::figures::Group;
 use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value};
 use crate::server::Server;
+use crate::session::output::Body;
 use crate::session::{Next, Output, Parsed};
 use crate::stats;
 use crate::storage::log::is_inline;
@@ -177,12 +177,12 @@ fn request_op(
         Request::GetAndTouch { expiration, .. } => Command::GetAndTouch { expiration },
         Request::Touch { expiration, .. } => Command::Touch { expiration },
         Request::Store { mode, flags, expiration, cas, .. } => {
-            Command::Store { mode, flags, expiration, cas, value }
+            Command::Store { mode, flags, expiration, cas: cas.map(Cas::get), value }
         }
-        Request::Concat { side, cas, .. } => Command::Concat { side, cas, value },
-        Request::Delete { cas, .. } => Command::Delete { cas },
+        Request::Concat { side, cas, .. } => Command::Concat { side, cas: cas.map(Cas::get), value },
+        Request::Delete { cas, .. } => Command::Delete { cas: cas.map(Cas::get) },
         Request::Count { direction, delta, on_miss, cas, .. } => {
-            Command::Count { direction, delta, on_miss, cas }
+            Command::Count { direction, delta, on_miss, cas: cas.map(Cas::get) }
         }
         Request::Flush { .. } if server.config.flush == Flush::Refused => {
             return Note { status: Status::AUTH_ERROR, ..note }.op(at);
@@ -305,6 +305,16 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::NonNumeric => error(note, Status::NON_NUMERIC, output),
         Reply::Refused(Refusal::TooLarge) => error(note, Status::TOO_LARGE, output),
         Reply::Refused(Refusal::OutOfMemory) => error(note, Status::OUT_OF_MEMORY, output),
+        // Nothing in this protocol asks for it.
+        Reply::Scanned(_)
+        | Reply::Peeked { .. }
+        | Reply::Length(_)
+        | Reply::Sum(_)
+        | Reply::Overflow
+        | Reply::Found { .. }
+        | Reply::MetaStored { .. }
+        | Reply::MetaCounted { .. }
+        | Reply::Described { .. } => {}
         Reply::Stats(stats) => {
             if let Command::Stats(group) = op.command {
                 for (name, value) in stats::answer(group, stats, server) {
@@ -324,32 +334,11 @@ fn hit(note: Note, op: &Op, flags: u32, cas: Option<Cas>, value: Value, batch: &
         KeyEcho::Without => &[],
     };
     let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
-    let begin = |value_len, output: &mut Output| {
-        let head = Hit::new(note.opcode, note.opaque, cas, flags, key_len, value_len);
-        output.bytes().extend_from_slice(head.as_bytes());
-        output.bytes().extend_from_slice(key);
-    };
-    match value {
-        Value::Copied(span) => {
-            let value = batch.values.get(span.range()).unwrap_or_default();
-            begin(value.len(), output);
-            output.bytes().extend_from_slice(value);
-        }
-        Value::Large(at) => {
-            let value = held(&batch.large, at);
-            begin(value.len(), output);
-            output.push_shared(value);
-        }
-        Value::Lent(at) => {
-            let value = held(&batch.lent, at);
-            begin(value.len(), output);
-            output.push_lent(value);
-        }
-    }
-}
-
-fn held(values: &[Bytes], at: u32) -> Bytes {
-    usize::try_from(at).ok().and_then(|at| values.get(at)).cloned().unwrap_or_default()
+    let body = Body::of(value, batch);
+    let head = Hit::new(note.opcode, note.opaque, cas, flags, key_len, body.len());
+    output.bytes().extend_from_slice(head.as_bytes());
+    output.bytes().extend_from_slice(key);
+    body.append_to(output);
 }
 
 /// A quiet read hides its miss; one that echoes the key answers it with the key in the text's place.

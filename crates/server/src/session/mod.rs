@@ -2,8 +2,8 @@
 //!
 //! A session is the protocol's side of one connection. The event loop hands it what it has read, and the session says
 //! what is asked for and how much of the bytes that took. When the answers are back, the session puts them into words.
-//! The first byte of a connection decides which protocol it speaks: 0x80 is binary. Text and RESP have their place
-//! here, beside [`binary`]; nothing below the session knows the difference.
+//! The first byte of a connection decides which protocol it speaks: 0x80 is [`binary`], `*` is [`resp`], anything else
+//! is [`text`]. Nothing below the session knows the difference.
 //!
 //! The parsers refuse no length that a peer may legally send and trust none: indexing, unchecked arithmetic, `as` and
 //! `unwrap` are forbidden in them.
@@ -18,19 +18,26 @@
 
 pub mod binary;
 pub mod output;
+pub mod resp;
+pub mod text;
 
+use crate::config::Protocol;
 use crate::message::{Batch, Op, Reply, Span};
 use crate::server::Server;
 pub use output::Output;
 
 /// The protocol's side of one connection.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub enum Session {
     /// Nothing has been read.
     #[default]
     Fresh,
-    /// The binary protocol.
+    /// memcached's binary protocol.
     Binary,
+    /// memcached's text protocol, classic and meta.
+    Text(text::Text),
+    /// Redis's protocol.
+    Resp(resp::Resp),
 }
 
 /// What became of the bytes that a session was given.
@@ -53,11 +60,14 @@ pub enum Next {
     /// A place for a large value: the next `head_bytes` are followed by `value_bytes`, which are read straight into
     /// a block. Then [`Session::finish_large`] makes the operation.
     ReadLarge {
-        /// Bytes of header, extras and key.
+        /// Bytes of what stands before the value.
         head_bytes: usize,
-        /// Bytes of the value.
+        /// Bytes of the value, and of what ends it.
         value_bytes: usize,
     },
+    /// To answer what has been asked for. An answer may be of many operations, each of which [`Session::resume`] makes
+    /// when the one before it has been answered; the rest of the input comes behind all of them.
+    Pause,
     /// So many bytes to be read and forgotten.
     Skip {
         /// How many.
@@ -70,30 +80,78 @@ pub enum Next {
 impl Session {
     /// Reads the requests in `input`, a range of `batch`'s input, and puts their operations into the batch.
     pub fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
-        if *self == Self::Fresh {
-            match batch.input.filled().get(input.range()).and_then(<[u8]>::first) {
-                None => {
-                    return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
-                }
-                Some(_) => *self = Self::Binary,
-            }
+        if matches!(self, Self::Fresh) {
+            let Some(first) = batch.input.filled().get(input.range()).and_then(<[u8]>::first) else {
+                return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
+            };
+            *self = match (server.config.protocol, first) {
+                (Protocol::Binary, _) | (Protocol::Auto, &wire::header::REQUEST_MAGIC) => Self::Binary,
+                (Protocol::Auto, b'*') => Self::Resp(resp::Resp::default()),
+                (Protocol::Auto | Protocol::Text, _) => Self::Text(text::Text::default()),
+            };
         }
-        binary::parse(batch, input, server)
+        match self {
+            Self::Fresh | Self::Binary => binary::parse(batch, input, server),
+            Self::Text(text) => text.parse(batch, input, server),
+            Self::Resp(resp) => resp.parse(batch, input, server),
+        }
+    }
+
+    /// Makes the next operation of a request that is answered in many parts. Says whether there is one: nothing else is
+    /// read before its answer.
+    pub fn resume(&mut self, batch: &mut Batch) -> bool {
+        match self {
+            Self::Fresh | Self::Binary => false,
+            Self::Text(text) => text.resume(batch),
+            Self::Resp(resp) => resp.resume(batch),
+        }
+    }
+
+    /// Whether [`resume`](Self::resume) would make an operation.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        match self {
+            Self::Fresh | Self::Binary => false,
+            Self::Text(text) => text.has_more(),
+            Self::Resp(resp) => resp.has_more(),
+        }
+    }
+
+    /// Learns that `first` and all operations behind it were left unexecuted. Their bytes, from [`Op::starts_at`] on, are
+    /// going to be parsed again.
+    pub fn take_back(&mut self, first: &Op) {
+        match self {
+            Self::Fresh | Self::Binary => {}
+            Self::Text(text) => text.take_back(first),
+            Self::Resp(resp) => resp.take_back(first),
+        }
     }
 
     /// Makes the operation of a request whose value was read into a block: its head is `head` in `batch`'s input, and
     /// the value lies at `large` among `batch`'s large values.
-    pub fn finish_large(&self, batch: &mut Batch, head: Span, large: u32, server: &Server) {
-        binary::finish_large(batch, head, large, server);
+    pub fn finish_large(&mut self, batch: &mut Batch, head: Span, large: u32, server: &Server) {
+        match self {
+            Self::Fresh | Self::Binary => binary::finish_large(batch, head, large, server),
+            Self::Text(_) => text::finish_large(batch, head, large, server),
+            Self::Resp(resp) => resp.finish_large(batch, head, large, server),
+        }
     }
 
     /// Makes the operation of a request whose value was not read for want of memory.
-    pub fn refuse_large(&self, batch: &mut Batch, head: Span, server: &Server) {
-        binary::refuse_large(batch, head, server);
+    pub fn refuse_large(&mut self, batch: &mut Batch, head: Span, server: &Server) {
+        match self {
+            Self::Fresh | Self::Binary => binary::refuse_large(batch, head, server),
+            Self::Text(_) => text::refuse_large(batch, head, server),
+            Self::Resp(resp) => resp.refuse_large(batch, head, server),
+        }
     }
 
     /// Puts the answer to `op` into words.
-    pub fn render(&self, op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
-        binary::render(op, reply, batch, server, output);
+    pub fn render(&mut self, op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
+        match self {
+            Self::Fresh | Self::Binary => binary::render(op, reply, batch, server, output),
+            Self::Text(text) => text.render(op, reply, batch, server, output),
+            Self::Resp(resp) => resp.render(op, reply, batch, server, output),
+        }
     }
 }

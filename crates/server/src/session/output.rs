@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use crate::limits::OUTPUT_BYTES_KEPT;
+use crate::message::{Batch, Value};
 
 /// Bytes, with values between them that are held by reference.
 ///
@@ -30,6 +31,58 @@ impl Held {
     fn bytes(&self) -> &Bytes {
         match self {
             Self::Shared(value) | Self::Lent(value) => value,
+        }
+    }
+}
+
+/// The value of an answer, wherever it lies.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// In the batch. It is copied.
+    Copied(&'a [u8]),
+    /// By itself.
+    Shared(Bytes),
+    /// In the log, until the output is cleared.
+    Lent(Bytes),
+}
+
+impl<'a> Body<'a> {
+    /// The value that an answer in `batch` names.
+    #[inline]
+    #[must_use]
+    pub fn of(value: Value, batch: &'a Batch) -> Self {
+        let held = |values: &[Bytes], at: u32| {
+            usize::try_from(at).ok().and_then(|at| values.get(at)).cloned().unwrap_or_default()
+        };
+        match value {
+            Value::Copied(span) => Self::Copied(batch.values.get(span.range()).unwrap_or_default()),
+            Value::Large(at) => Self::Shared(held(&batch.large, at)),
+            Value::Lent(at) => Self::Lent(held(&batch.lent, at)),
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Copied(bytes) => bytes.len(),
+            Self::Shared(bytes) | Self::Lent(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends it, by reference where that is worth it.
+    #[inline]
+    pub fn append_to(self, output: &mut Output) {
+        match self {
+            Self::Copied(bytes) => output.bytes().extend_from_slice(bytes),
+            Self::Shared(bytes) => output.push_shared(bytes),
+            Self::Lent(bytes) => output.push_lent(bytes),
         }
     }
 }

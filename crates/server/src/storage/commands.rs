@@ -12,9 +12,9 @@ use crate::storage::counter::{self, Digits};
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine};
 use crate::storage::expiry::unix_time;
-use crate::storage::items::{Item, NewValue};
+use crate::storage::items::{Item, Marked, NewValue};
+use crate::storage::log::Address;
 use crate::storage::log::record::RECORD_HEADER_BYTES;
-use crate::storage::log::{self, Address};
 
 impl Engine {
     pub(super) fn get(&mut self, item: Item<'_>, answers: &mut Answers<'_>) -> Reply {
@@ -44,7 +44,7 @@ impl Engine {
         match self.find_and_touch(item, expiration) {
             Some(at) => {
                 let header = self.log.header(at);
-                Reply::Touched { flags: header.flags(), cas: self.told(header.cas()) }
+                Reply::Touched { flags: header.flags(), cas: self.version(at) }
             }
             None => Reply::NotFound,
         }
@@ -70,14 +70,32 @@ impl Engine {
         mode: StoreMode,
         flags: u32,
         expiration: UnixSeconds,
-        cas: Option<Cas>,
+        cas: Option<u64>,
         value: NewValue<'_>,
     ) -> Reply {
         self.counters.cmd_set += 1;
         self.note(item, Event::Set);
-        let cas = self.heeded(cas);
         let found = self.lookup(item);
-        let refused = match (cas, found) {
+        if let Err(refused) = self.admit(mode, cas, found) {
+            return refused;
+        }
+        match self.write(item, found, flags, expiration, value) {
+            Ok(cas) => Reply::Stored { cas },
+            Err(why) => {
+                let older = if mode == StoreMode::Set { Older::Delete } else { Older::Keep };
+                self.unstorable(item, why, older)
+            }
+        }
+    }
+
+    /// Whether a value may be stored, seeing what there is.
+    pub(super) fn admit(
+        &mut self,
+        mode: StoreMode,
+        cas: Option<u64>,
+        found: Option<Address>,
+    ) -> Result<(), Reply> {
+        let refused = match (self.heeded(cas), found) {
             (Some(_), None) => {
                 self.counters.cas_misses += 1;
                 Some(Reply::NotFound)
@@ -94,16 +112,7 @@ impl Engine {
             (None, None) if mode == StoreMode::Replace => Some(Reply::NotFound),
             (None, _) => None,
         };
-        if let Some(refused) = refused {
-            return refused;
-        }
-        match self.write(item, found, flags, expiration, value) {
-            Ok(cas) => Reply::Stored { cas },
-            Err(why) => {
-                let older = if mode == StoreMode::Set { Older::Delete } else { Older::Keep };
-                self.unstorable(item, why, older)
-            }
-        }
+        refused.map_or(Ok(()), Err)
     }
 
     /// APPEND, PREPEND. Flags and expiration stay.
@@ -111,14 +120,27 @@ impl Engine {
         &mut self,
         item: Item<'_>,
         side: Concat,
-        cas: Option<Cas>,
+        cas: Option<u64>,
         value: NewValue<'_>,
     ) -> Reply {
         self.counters.cmd_set += 1;
         self.note(item, Event::Set);
-        let Some(at) = self.lookup(item) else {
-            return Reply::NotStored;
-        };
+        match self.lookup(item) {
+            Some(at) => self.concat_at(item, at, side, cas, value, Marked::default()),
+            None => Reply::NotStored,
+        }
+    }
+
+    /// The same for an item that is there.
+    pub(super) fn concat_at(
+        &mut self,
+        item: Item<'_>,
+        at: Address,
+        side: Concat,
+        cas: Option<u64>,
+        value: NewValue<'_>,
+        marked: Marked,
+    ) -> Reply {
         let cas = self.heeded(cas);
         if cas.is_some_and(|cas| !self.has_version(at, cas)) {
             return Reply::Exists;
@@ -135,13 +157,14 @@ impl Engine {
             Concat::Prepend => [new, old],
         };
         let (flags, expiration) = (header.flags(), header.expiration());
-        let written = if log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max) {
+        let written = if self.is_inline(item, value_bytes) {
             let mut scratch = std::mem::take(&mut self.scratch);
             scratch.clear();
             for part in order(self.value(at), value.bytes()) {
                 scratch.extend_from_slice(part);
             }
-            let written = self.write(item, Some(at), flags, expiration, NewValue::Inline(&scratch));
+            let value = NewValue::Inline(&scratch);
+            let written = self.write_marked(item, Some(at), flags, expiration, value, marked);
             self.scratch = scratch;
             written
         } else {
@@ -149,7 +172,7 @@ impl Engine {
             self.block_of(order(&old, value.bytes()), old.len()).and_then(|block| {
                 // Making room may have moved the old item, or evicted it: its value is at hand all the same.
                 let at = self.find(item);
-                self.write(item, at, flags, expiration, NewValue::Block(block))
+                self.write_marked(item, at, flags, expiration, NewValue::Block(block), marked)
             })
         };
         match written {
@@ -171,7 +194,7 @@ impl Engine {
         Reply::Refused(why)
     }
 
-    pub(super) fn delete(&mut self, item: Item<'_>, cas: Option<Cas>) -> Reply {
+    pub(super) fn delete(&mut self, item: Item<'_>, cas: Option<u64>) -> Reply {
         self.note(item, Event::Delete);
         let Some(at) = self.lookup(item) else {
             self.counters.delete_misses += 1;
@@ -192,11 +215,24 @@ impl Engine {
         direction: Direction,
         delta: u64,
         on_miss: OnMiss,
-        cas: Option<Cas>,
+        cas: Option<u64>,
     ) -> Reply {
         let Some(at) = self.lookup(item) else {
-            return self.count_missing(item, direction, on_miss);
+            return self.count_missing(item, direction, on_miss, None);
         };
+        self.count_at(item, at, direction, delta, cas, None)
+    }
+
+    /// Arithmetic on an item that is there, and a version of the client's for what comes of it.
+    pub(super) fn count_at(
+        &mut self,
+        item: Item<'_>,
+        at: Address,
+        direction: Direction,
+        delta: u64,
+        cas: Option<u64>,
+        new_cas: Option<Cas>,
+    ) -> Reply {
         let value_bytes = self.log.header(at).value_len();
         if value_bytes == 0 || RECORD_HEADER_BYTES + item.key.len() + value_bytes > COUNTER_ITEM_BYTES_MAX {
             return Reply::NonNumeric;
@@ -216,13 +252,19 @@ impl Engine {
             Direction::Increment => self.counters.incr_hits += 1,
             Direction::Decrement => self.counters.decr_hits += 1,
         }
-        match self.write_number(item, at, new) {
+        match self.write_number(item, at, new, new_cas) {
             Ok(cas) => Reply::Counted { value: new, cas },
             Err(why) => self.unstorable(item, why, Older::Keep),
         }
     }
 
-    fn count_missing(&mut self, item: Item<'_>, direction: Direction, on_miss: OnMiss) -> Reply {
+    pub(super) fn count_missing(
+        &mut self,
+        item: Item<'_>,
+        direction: Direction,
+        on_miss: OnMiss,
+        new_cas: Option<Cas>,
+    ) -> Reply {
         let OnMiss::Create { initial, expiration } = on_miss else {
             match direction {
                 Direction::Increment => self.counters.incr_misses += 1,
@@ -231,18 +273,27 @@ impl Engine {
             return Reply::NotFound;
         };
         let expiration = unix_time(expiration, self.now);
-        match self.write(item, None, 0, expiration, NewValue::Inline(Digits::of(initial).as_bytes())) {
+        let digits = Digits::of(initial);
+        let marked = Marked { own_cas: new_cas, ..Marked::default() };
+        match self.write_marked(item, None, 0, expiration, NewValue::Inline(digits.as_bytes()), marked) {
             Ok(cas) => Reply::Counted { value: initial, cas },
             Err(why) => self.unstorable(item, why, Older::Keep),
         }
     }
 
     /// In the old digits' place where there is room, padded with spaces, as memcached does it; else as a new record.
-    fn write_number(&mut self, item: Item<'_>, at: Address, number: u64) -> Result<Option<Cas>, Refusal> {
+    fn write_number(
+        &mut self,
+        item: Item<'_>,
+        at: Address,
+        number: u64,
+        new_cas: Option<Cas>,
+    ) -> Result<Option<Cas>, Refusal> {
         let digits = Digits::of(number);
         let digits = digits.as_bytes();
         let header = *self.log.header(at);
-        if digits.len() <= header.value_len()
+        if new_cas.is_none()
+            && digits.len() <= header.value_len()
             && let Some(value) = self.log.value_mut(at)
         {
             let (number, padding) = value.split_at_mut(digits.len());
@@ -250,14 +301,18 @@ impl Engine {
             padding.fill(b' ');
             let cas = self.next_cas();
             self.newest_cas = cas.get();
+            self.log.set_cas(at, cas);
+            let now = self.now;
             let header = self.log.header_mut(at);
-            header.set_cas(cas);
             *header = header.with_frequency_min(1);
+            header.set_accessed(now);
             return Ok(self.told(cas.get()));
         }
         let mut value = digits.to_vec();
         value.resize(value.len().max(header.value_len()), b' ');
-        self.write(item, Some(at), header.flags(), header.expiration(), NewValue::Inline(&value))
+        let marked = Marked { own_cas: new_cas, ..Marked::default() };
+        let value = NewValue::Inline(&value);
+        self.write_marked(item, Some(at), header.flags(), header.expiration(), value, marked)
     }
 
     pub(super) fn flush(&mut self, at: Expiration) -> Reply {

@@ -31,6 +31,30 @@ pub fn parse(value: &[u8]) -> Option<u64> {
     }
 }
 
+/// The number that is the whole of `value`, as Redis reads it: its shortest digits, with a `-` if there must be one.
+#[must_use]
+pub fn parse_exact(value: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match value.split_first()? {
+        (b'-', digits) => (true, digits),
+        _ => (false, value),
+    };
+    match digits {
+        [b'0'] if !is_negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() < COUNTER_BYTES_MAX => {}
+        _ => return None,
+    }
+    // Nineteen digits fit into 64 bits.
+    let mut number = 0_u64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    if is_negative { 0_i64.checked_sub_unsigned(number) } else { number.try_into().ok() }
+}
+
 /// C's `isspace`.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
@@ -55,6 +79,18 @@ impl Digits {
             if number == 0 {
                 break;
             }
+        }
+        digits
+    }
+
+    /// The same with a sign, where it is negative.
+    #[must_use]
+    pub fn of_signed(number: i64) -> Self {
+        let mut digits = Self::of(number.unsigned_abs());
+        if number < 0 {
+            // No number has twenty digits with a sign.
+            digits.start -= 1;
+            digits.bytes[digits.start] = b'-';
         }
         digits
     }
@@ -95,6 +131,34 @@ mod tests {
             ("1.5", None),
         ] {
             assert_eq!(parse(text.as_bytes()), number, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_exact_number_has_nothing_around_it() {
+        for number in [0, 1, -1, 9, 10, -10, i64::MAX, i64::MIN, i64::MIN + 1] {
+            assert_eq!(parse_exact(number.to_string().as_bytes()), Some(number));
+            assert_eq!(Digits::of_signed(number).as_bytes(), number.to_string().as_bytes());
+        }
+        for text in [
+            "",
+            "-",
+            "-0",
+            "+1",
+            "01",
+            "00",
+            " 1",
+            "1 ",
+            "1.0",
+            "0x1",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+            "18446744073709551617",
+            "1a",
+            "a",
+        ] {
+            assert_eq!(parse_exact(text.as_bytes()), None, "{text:?}");
         }
     }
 

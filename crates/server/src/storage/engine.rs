@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
 use crate::limits::{BYTES_PER_BATCH, CROWDED_BYTES_PER_RUN, LOOKUPS_AHEAD};
-use crate::message::{Arena, Batch, Command, Op, Refusal, Reply, Span, Value};
+use crate::message::{Arena, Batch, Command, Meta, MetaGet, Op, Refusal, Reply, Span, Value};
 use crate::meter::Meter;
 use crate::storage::block::Blocks;
 use crate::storage::detail::Detail;
@@ -101,6 +101,10 @@ pub struct Engine {
     /// Bytes that the commands of this batch have copied, besides those of their answers.
     pub(super) copied_bytes: usize,
     pub(super) scratch: Vec<u8>,
+    /// Whether a guard has met an item.
+    pub(super) is_guarded: bool,
+    /// Items that were flushed and are not taken out yet.
+    pub(super) flushed_count: usize,
 }
 
 impl Engine {
@@ -132,6 +136,8 @@ impl Engine {
             detail_enabled: config.detail_enabled,
             copied_bytes: 0,
             scratch: Vec::new(),
+            is_guarded: false,
+            flushed_count: 0,
             config,
         })
     }
@@ -154,6 +160,7 @@ impl Engine {
             large: &mut batch.large,
             lent: &mut batch.lent,
             bytes: 0,
+            meta: &batch.meta,
             value_bytes_max: crowding.value_bytes_max(),
         };
         self.copied_bytes = 0;
@@ -202,6 +209,7 @@ impl Engine {
 
     pub(super) fn advance_flushes(&mut self) {
         if self.flushes.advance(self.now, self.newest_cas) {
+            self.flushed_count = self.index.len();
             self.log.make_all_due();
             self.sweep_anew();
         }
@@ -250,6 +258,35 @@ impl Engine {
             }
             Command::Flush { at } => self.flush(at),
             Command::Stats(group) => self.stats(group, answers),
+            Command::MetaGet { content, reading, options } => {
+                let options = options.map_or_else(MetaGet::default, |at| answers.meta_get(at));
+                self.meta_get(item, content, reading, &options, answers)
+            }
+            Command::MetaStore { options, value } => {
+                let Meta::Store(options) = answers.meta[options as usize] else { unasked() };
+                self.meta_store(item, &options, NewValue::of(value, input, answers))
+            }
+            Command::MetaDelete { options } => {
+                let Meta::Delete(options) = answers.meta[options as usize] else { unasked() };
+                self.meta_delete(item, &options)
+            }
+            Command::MetaCount { options } => {
+                let Meta::Count(options) = answers.meta[options as usize] else { unasked() };
+                self.meta_count(item, &options)
+            }
+            Command::Describe => self.describe(item),
+            Command::Scan { cursor, count } => self.scan(cursor, count, answers),
+            Command::Sample => self.sample(op.hash, answers),
+            Command::Put(put) => {
+                let value = NewValue::of(put.value, input, answers);
+                self.put(item, put, value, answers)
+            }
+            Command::Guard { number } => self.guard(item, number),
+            Command::Add { delta } => self.add(item, delta),
+            Command::Patch { offset, value } => self.patch(item, offset, NewValue::of(value, input, answers)),
+            Command::Expire { expiration, when } => self.expire(item, expiration, when),
+            Command::Peek(reading) => self.peek(item, reading),
+            Command::Take => self.take(item, answers),
         }
     }
 }
@@ -293,6 +330,7 @@ impl Engine {
         StorageFigures {
             counters: self.counters.clone(),
             item_count: self.index.len(),
+            flushed_count: self.flushed_count,
             item_bytes: self.item_bytes,
             index_bytes: self.index.bytes(),
             index_capacity: self.index.capacity(),
@@ -318,13 +356,25 @@ pub(super) struct Answers<'a> {
     pub(super) values: &'a mut Vec<u8>,
     pub(super) large: &'a mut Vec<Bytes>,
     pub(super) lent: &'a mut Vec<Bytes>,
+    /// What the meta commands of the batch ask for.
+    pub(super) meta: &'a [Meta],
     /// Bytes of all of them.
     pub(super) bytes: usize,
     /// The longest that clients may be answered now, unless an answer under way holds it already.
     pub(super) value_bytes_max: usize,
 }
 
+/// The session puts options and operation side by side.
+fn unasked() -> ! {
+    unreachable!("the options are those of the command")
+}
+
 impl Answers<'_> {
+    fn meta_get(&self, at: u32) -> MetaGet {
+        let Meta::Get(options) = self.meta[at as usize] else { unasked() };
+        options
+    }
+
     pub(super) fn copy(&mut self, value: &[u8]) -> Value {
         let span = Span::new(self.values.len(), value.len());
         self.values.extend_from_slice(value);

@@ -26,6 +26,8 @@
 //! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Index::prefetch_bucket),
 //! [`likely`](Index::likely).
 
+use std::ops::Range;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
@@ -162,6 +164,28 @@ impl Index {
         }
     }
 
+    /// How many sub-tables there are. That never changes.
+    #[must_use]
+    pub fn table_count(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Entries of a sub-table, `None` where there is no such table.
+    #[must_use]
+    pub fn table_len(&self, table: usize) -> Option<usize> {
+        self.tables.get(table).map(|table| table.entries.len())
+    }
+
+    /// Tells every record of a sub-table the 16 lowest bits of whose hash lie in `places`. They have no part in choosing
+    /// the sub-table, so they spread its entries evenly.
+    pub fn each_in(&self, table: usize, places: Range<u32>, mut tell: impl FnMut(Address)) {
+        for entry in &self.tables[table].entries {
+            if places.contains(&(entry.kept_bits() & 0xffff)) {
+                tell(entry.address());
+            }
+        }
+    }
+
     /// Says where a record has been moved to.
     pub fn relocate(&mut self, hash: KeyHash, from: Address, to: Address) {
         let kept = kept_bits(hash);
@@ -203,7 +227,9 @@ impl Index {
         self.find(hash, |_| true)
     }
 
-    fn table_of(&self, hash: KeyHash) -> usize {
+    /// The sub-table of this hash.
+    #[must_use]
+    pub fn table_of(&self, hash: KeyHash) -> usize {
         table_number(hash, self.tables.len())
     }
 }

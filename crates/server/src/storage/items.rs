@@ -9,7 +9,7 @@ use crate::storage::block::Block;
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
-use crate::storage::log::record::{FETCHED, LARGE, Meta, RecordHeader};
+use crate::storage::log::record::{FETCHED, LARGE, Meta, OWN_CAS, RecordHeader};
 use crate::storage::log::{self, Address, Queue, Stored};
 
 /// `stats sizes` counts items by multiples of this.
@@ -47,6 +47,13 @@ impl<'a> NewValue<'a> {
     }
 }
 
+/// What an item is besides that, where a client wants it so.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Marked {
+    pub(super) marks: u16,
+    pub(super) own_cas: Option<Cas>,
+}
+
 /// Whether an item comes or goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Track {
@@ -62,25 +69,32 @@ impl Engine {
 
     /// The same for a command that reads, which counts why there is nothing, and remembers that the item was read.
     pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
-        let found = match self.lookup_life(item) {
-            Ok(at) => {
-                // The line stays clean where nothing changes.
-                if !self.log.header(at).is_read_often() {
-                    self.log.header_mut(at).note_read();
-                }
-                Some(at)
-            }
-            Err(life) => {
-                match life {
-                    Some(Life::Expired) => self.counters.get_expired += 1,
-                    Some(Life::Flushed) => self.counters.get_flushed += 1,
-                    Some(Life::Live) | None => {}
-                }
-                None
-            }
-        };
+        let found = self.lookup_or_count(item);
+        if let Some(at) = found {
+            self.note_read(at);
+        }
         self.note(item, if found.is_some() { Event::Hit } else { Event::Miss });
         found
+    }
+
+    /// The item under a key; it is counted why there is nothing.
+    #[inline]
+    pub(super) fn lookup_or_count(&mut self, item: Item<'_>) -> Option<Address> {
+        let found = self.lookup_life(item);
+        match found {
+            Err(Some(Life::Expired)) => self.counters.get_expired += 1,
+            Err(Some(Life::Flushed)) => self.counters.get_flushed += 1,
+            Err(Some(Life::Live) | None) | Ok(_) => {}
+        }
+        found.ok()
+    }
+
+    /// Remembers that an item was read. The line stays clean where nothing changes.
+    #[inline]
+    pub(super) fn note_read(&mut self, at: Address) {
+        if !self.log.header(at).is_read_often(self.now) {
+            self.log.header_mut(at).note_read(self.now);
+        }
     }
 
     /// The item under a key, whatever has become of it.
@@ -129,7 +143,7 @@ impl Engine {
             },
             Stored::Block(number) => answers.share(self.blocks.share(number)),
         };
-        Reply::Hit { flags: record.header.flags(), cas: self.told(record.header.cas()), value }
+        Reply::Hit { flags: record.header.flags(), cas: self.version(at), value }
     }
 
     /// Writes an item in the place of the one that is under its key: `old`, if there is one.
@@ -141,7 +155,20 @@ impl Engine {
         expiration: UnixSeconds,
         value: NewValue<'_>,
     ) -> Result<Option<Cas>, Refusal> {
-        let inline = log::is_inline(item.key.len(), value.len(), self.config.memory_bytes_max);
+        self.write_marked(item, old, flags, expiration, value, Marked::default())
+    }
+
+    /// The same, with marks, and with a version of the client's in the place of the one that is told otherwise.
+    pub(super) fn write_marked(
+        &mut self,
+        item: Item<'_>,
+        old: Option<Address>,
+        flags: u32,
+        expiration: UnixSeconds,
+        value: NewValue<'_>,
+        marked: Marked,
+    ) -> Result<Option<Cas>, Refusal> {
+        let inline = self.is_inline(item, value.len());
         let (value, old) = match value {
             NewValue::Inline(bytes) if !inline => {
                 (NewValue::Block(self.block_of([bytes, &[]], 0)?), self.find(item))
@@ -149,18 +176,21 @@ impl Engine {
             value => (value, old),
         };
         let meta = Meta { hash: item.hash, cas: self.next_cas(), flags, expiration };
-        let mut header =
-            RecordHeader::new(&meta, item.key.len(), value.len(), if inline { 0 } else { LARGE });
+        let own_cas = marked.own_cas.map(Cas::get);
+        let place = if inline { 0 } else { LARGE };
+        let told = if own_cas.is_some() { OWN_CAS } else { 0 };
+        let mut header = RecordHeader::new(&meta, item.key.len(), value.len(), marked.marks | place | told);
+        header.set_accessed(self.now);
         if let Some(old) = old {
             header.set_frequency(self.log.header(old).frequency());
         }
         if !old.is_some_and(|old| self.rewrite(old, &header, &value)) {
-            self.append(item, old, &header, value)?;
+            self.append(item, old, &header, value, own_cas)?;
         }
         self.newest_cas = meta.cas.get();
         self.counters.total_items += 1;
         self.keep_spare(header.record_bytes());
-        Ok(self.told(meta.cas.get()))
+        Ok(self.told(own_cas.unwrap_or(meta.cas.get())))
     }
 
     /// Writes over the old item where it lies. Says whether it could.
@@ -184,6 +214,7 @@ impl Engine {
         old: Option<Address>,
         header: &RecordHeader,
         value: NewValue<'_>,
+        own_cas: Option<u64>,
     ) -> Result<(), Refusal> {
         let queue = match old {
             Some(old) => self.log.queue_of(old),
@@ -197,9 +228,9 @@ impl Engine {
         let at = match value {
             NewValue::Block(block) if header.is(LARGE) => {
                 let number = self.blocks.insert(block);
-                self.log.append(queue, header, item.key, &number.to_be_bytes())
+                self.log.append(queue, header, item.key, &number.to_be_bytes(), own_cas)
             }
-            value => self.log.append(queue, header, item.key, value.bytes()),
+            value => self.log.append(queue, header, item.key, value.bytes(), own_cas),
         };
         self.account(header.item_bytes(), Track::Enter);
         // Making room may have moved the old item, or evicted it.
@@ -207,6 +238,11 @@ impl Engine {
             self.end_record(old);
         }
         Ok(())
+    }
+
+    /// Whether an item with a value of so many bytes lies in the log whole.
+    pub(super) fn is_inline(&self, item: Item<'_>, value_bytes: usize) -> bool {
+        log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max)
     }
 
     /// A block with the bytes of both parts, for which room is made first: items may have been moved and evicted.
@@ -233,6 +269,7 @@ impl Engine {
         if let Stored::Block(number) = record.value {
             self.blocks.remove(number);
         }
+        self.flushed_count -= usize::from(self.flushes.is_flushed(record.header.cas()));
         self.log.end(at);
         self.account(item_bytes, Track::Leave);
     }
@@ -252,6 +289,11 @@ impl Engine {
         Cas::from_wire(self.newest_cas.wrapping_add(1).max(1)).expect("not 0")
     }
 
+    /// The version of an item as clients are told it.
+    pub(super) fn version(&self, at: Address) -> Option<Cas> {
+        self.told(self.log.told_cas(at))
+    }
+
     /// A version as clients are told it.
     pub(super) fn told(&self, cas: u64) -> Option<Cas> {
         match self.config.versions {
@@ -261,12 +303,12 @@ impl Engine {
     }
 
     /// The version that a store asks for. Where clients are told none, stores do not heed what they ask for.
-    pub(super) fn heeded(&self, cas: Option<Cas>) -> Option<Cas> {
+    pub(super) fn heeded(&self, cas: Option<u64>) -> Option<u64> {
         cas.filter(|_| self.config.versions == Versions::Told)
     }
 
-    pub(super) fn has_version(&self, at: Address, cas: Cas) -> bool {
-        self.told(self.log.header(at).cas()) == Some(cas)
+    pub(super) fn has_version(&self, at: Address, cas: u64) -> bool {
+        self.version(at).is_some_and(|told| told.get() == cas)
     }
 
     pub(super) fn note(&mut self, item: Item<'_>, event: Event) {

@@ -4,12 +4,15 @@
 //! | --- | --- |
 //! | [`engine`] | executes batches: the way in |
 //! | `commands` | what each command does to which item |
+//! | `strings` | the same for Redis's commands |
+//! | `meta` | what the meta commands do besides |
 //! | `items` | finding, writing and ending items |
 //! | [`counter`] | decimal numbers in values |
 //! | `memory` | keeping the limit: making room for a write |
 //! | `eviction` | what goes and what stays: S3-FIFO, and cleaning |
 //! | [`ghost`] | what went lately |
 //! | [`expiry`] | when items end, and what a flush ends |
+//! | [`scan`] | walking over all items |
 //! | `sweep` | taking out what has ended, before anyone asks |
 //! | [`log`] | segments of records: appending, ending, two queues by age |
 //! | [`log::record`] | an item as a packet, byte by byte |
@@ -35,7 +38,10 @@ pub mod index;
 mod items;
 pub mod log;
 mod memory;
+mod meta;
 mod prefetch;
+pub mod scan;
+mod strings;
 mod sweep;
 mod verify;
 

@@ -10,7 +10,7 @@ impl Engine {
     /// # Errors
     /// What does not fit together.
     pub fn verify(&self) -> Result<(), String> {
-        let (mut records, mut item_bytes, mut blocks) = (0, 0, 0);
+        let (mut records, mut item_bytes, mut blocks, mut flushed) = (0, 0, 0, 0);
         self.log.verify(|at| {
             let record = self.log.record(at);
             if !self.index.holds(record.header.hash(), at) {
@@ -27,13 +27,15 @@ impl Engine {
                 }
             }
             records += 1;
+            flushed += usize::from(self.flushes.is_flushed(record.header.cas()));
             item_bytes += record.header.item_bytes();
             Ok(())
         })?;
-        let told = (self.index.len(), self.item_bytes, self.blocks.count());
-        if told != (records, item_bytes, blocks) {
+        let told = (self.index.len(), self.item_bytes, self.blocks.count(), self.flushed_count);
+        if told != (records, item_bytes, blocks, flushed) {
             return Err(format!(
-                "{told:?} items, their bytes and blocks are told, there are {records}, {item_bytes}, {blocks}"
+                "{told:?} items, their bytes, blocks and flushed ones are told, there are {records}, {item_bytes}, \
+                 {blocks}, {flushed}"
             ));
         }
         Ok(())

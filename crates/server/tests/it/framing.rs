@@ -1,5 +1,7 @@
 //! Where a request begins and ends: the rules by which a malformed one is refused, and streams cut up in every way.
 
+use std::io::{Read, Write};
+
 use crate::client::{Answer, Client, Request, op, status, stored};
 use crate::harness::{Random, Server, packet};
 
@@ -35,8 +37,8 @@ fn assert_closes(server: &Server, request: &[u8], answer: Option<u16>) {
 
 #[test]
 fn a_bad_magic_closes_without_a_word() {
-    let server = Server::start(&[]);
-    for magic in [0x00, 0x7f, 0x81, 0xff, b'g', b'\n'] {
+    let server = Server::start(&["-B", "binary"]);
+    for magic in [0x00, 0x7f, 0x81, 0xff, b'g', b'\n', b'*'] {
         // All else is wrong as well, and does not matter.
         let mut request = header(0x99, 300, 20, BODY_BYTES_MAX + 1);
         request[0] = magic;
@@ -47,14 +49,37 @@ fn a_bad_magic_closes_without_a_word() {
 }
 
 #[test]
-fn a_bad_first_byte_closes_without_a_word_unless_it_begins_text() {
+fn a_bad_magic_behind_a_request_closes_without_a_word() {
     let server = Server::start(&[]);
-    for magic in [0x00, 0x81, 0xff] {
+    for magic in [0x00, 0x81, 0xff, b'g', b'*'] {
         let mut client = Client::connect(&server);
-        let mut request = header(op::NOOP, 0, 0, 0);
-        request[0] = magic;
-        client.send(&request);
+        client.assert_in_step();
+        client.send(&[magic]);
         client.assert_closed();
+    }
+}
+
+#[test]
+fn the_first_byte_decides_the_protocol_unless_the_operator_does() {
+    let mut noop = header(op::NOOP, 0, 0, 0);
+    let cases: [(&[&str], u8, &[u8]); 7] = [
+        (&[], b'm', b"MN\r\n"),
+        (&[], 0x80, &[0x81, op::NOOP]),
+        (&[], 0x81, b"ERROR\r\n"),
+        (&["-B", "ascii"], b'm', b"MN\r\n"),
+        (&["-B", "ascii"], 0x80, b"ERROR\r\n"),
+        (&["-B", "ascii"], b'*', b"ERROR\r\n"),
+        (&["-B", "binary"], 0x80, &[0x81, op::NOOP]),
+    ];
+    for (options, first, answer) in cases {
+        let server = Server::start(options);
+        let mut stream = server.connect();
+        noop[0] = first;
+        let request: &[u8] = if first == b'm' { b"mn\r\n" } else { &noop };
+        stream.write_all(request).unwrap();
+        let mut told = vec![0; answer.len()];
+        stream.read_exact(&mut told).unwrap();
+        assert_eq!(told, answer, "{options:?}, {first:#04x}");
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -83,17 +83,16 @@ impl Server {
     fn spawn(command: &mut Command) -> io::Result<Self> {
         let directory = TempDir::new()?;
         let port_file = directory.path().join("port");
-        let log = File::create(directory.path().join("log"))?;
-        let child = command
-            .args(["-l", "127.0.0.1", "-p", "-1"])
-            .env("MEMCACHED_PORT_FILENAME", &port_file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let mut server = Self { child, port: 0, directory };
+        command.args(["-l", "127.0.0.1", "-p", "-1"]).env("MEMCACHED_PORT_FILENAME", &port_file);
+        let mut server = Self::run(command, directory)?;
         server.port = server.wait_for_port();
         Ok(server)
+    }
+
+    fn run(command: &mut Command, directory: TempDir) -> io::Result<Self> {
+        let log = File::create(directory.path().join("log"))?;
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(Self { child, port: 0, directory })
     }
 
     fn wait_for_port(&mut self) -> u16 {
@@ -168,6 +167,58 @@ impl Memcached {
             Err(error) => panic!("memcached does not start: {error}"),
         }
     }
+}
+
+/// The reference for RESP, as Debian packages it.
+#[derive(Debug)]
+pub(crate) enum Redis {}
+
+impl Redis {
+    /// Starts `redis-server` with `args`, keeping nothing on disk, or answers `None` where it is not installed.
+    ///
+    /// # Panics
+    ///
+    /// When it is installed and does not listen in time.
+    pub(crate) fn start(args: &[&str]) -> Option<Server> {
+        // It does not choose a port. One that was free a moment ago mostly is; if not, it ends, and another is tried.
+        (0..10).find_map(|_| Self::start_on(free_port(), args)).expect("redis finds a free port")
+    }
+
+    /// `None` where the port is taken, `Some(None)` where there is no redis.
+    fn start_on(port: u16, args: &[&str]) -> Option<Option<Server>> {
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+        ]);
+        let started = TempDir::new().and_then(|directory| Server::run(command.args(args), directory));
+        let mut server = match started {
+            Ok(server) => server,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Some(None),
+            Err(error) => panic!("redis does not start: {error}"),
+        };
+        server.port = port;
+        let deadline = Instant::now() + PATIENCE;
+        while !server.log().contains("Ready to accept connections") {
+            if server.child.try_wait().expect("a child can be waited for").is_some() {
+                return None;
+            }
+            assert!(Instant::now() < deadline, "redis does not listen after {PATIENCE:?}");
+            thread::sleep(POLL);
+        }
+        Some(Some(server))
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    listener.local_addr().expect("a listener has an address").port()
 }
 
 /// Says that a test is skipped since `what` is missing.

@@ -25,10 +25,10 @@ const NOOP: u8 = 0x0a;
 
 /// What has arrived and is not read, and what was written.
 #[derive(Debug, Default)]
-struct Wire {
+pub(crate) struct Wire {
     arrived: Vec<u8>,
     read: usize,
-    written: Vec<u8>,
+    pub(crate) written: Vec<u8>,
     /// Whether nobody reads at the other end.
     is_deaf: bool,
 }
@@ -62,23 +62,23 @@ impl Transport for Wire {
 }
 
 /// Server, storage, and everything of an event loop but the loop.
-struct Desk {
-    server: Server,
-    engine: Engine,
+pub(crate) struct Desk {
+    pub(crate) server: Server,
+    pub(crate) engine: Engine,
     batch: Batch,
     output: Output,
     traffic: Traffic,
 }
 
 impl Desk {
-    fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let server = Server::new(config, Clock::start(), 7);
         let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter)).unwrap();
         let (batch, output, traffic) = Default::default();
         Self { server, engine, batch, output, traffic }
     }
 
-    fn connect(&self) -> Connection<Wire> {
+    pub(crate) fn connect(&self) -> Connection<Wire> {
         Connection::new(Wire::default(), &self.server.meter)
     }
 
@@ -107,7 +107,7 @@ impl Desk {
         }
     }
 
-    fn receive(&mut self, connection: &mut Connection<Wire>, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, connection: &mut Connection<Wire>, bytes: &[u8]) {
         arrive(connection, bytes);
         self.serve(connection);
     }

@@ -13,6 +13,8 @@
 //! | [`packets`] | requests and responses, byte by byte |
 //! | [`parsing`] | binary requests into operations, however they were cut up |
 //! | [`rendering`] | answers into bytes |
+//! | [`resp`] | Redis's protocol over a connection |
+//! | [`scanning`] | walking over all items |
 
 mod cases;
 mod connections;
@@ -24,5 +26,7 @@ mod packets;
 mod parsing;
 mod properties;
 mod rendering;
+mod resp;
+mod scanning;
 mod stories;
 mod world;

@@ -130,6 +130,7 @@ impl<'a> Receiver<'a> {
                 assert!(self.unread.is_empty(), "what is there was skipped");
                 self.awaits = Awaits::Skipped(bytes);
             }
+            Next::Pause => unreachable!("a binary request is one operation"),
             Next::Close => self.awaits = Awaits::Nothing,
         }
         true
@@ -430,11 +431,13 @@ fn nothing_read_is_nothing_known() {
     let server = server();
     let mut session = Session::default();
     let parsed = session.parse(&mut batch(), Span::default(), &server);
-    assert_eq!((session, parsed.next), (Session::Fresh, Next::Read { missing: 1 }));
+    assert!(matches!(session, Session::Fresh));
+    assert_eq!(parsed.next, Next::Read { missing: 1 });
     let mut batch = batch();
     batch.input.extend(b"\x80");
     let parsed = session.parse(&mut batch, Span::new(0, 1), &server);
-    assert_eq!((session, parsed.next), (Session::Binary, Next::Read { missing: 23 }));
+    assert!(matches!(session, Session::Binary));
+    assert_eq!(parsed.next, Next::Read { missing: 23 });
 }
 
 #[test]

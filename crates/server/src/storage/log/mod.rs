@@ -34,7 +34,8 @@ use crate::limits::{
 use crate::storage::block::page_bytes;
 use pages::Pages;
 use record::{
-    BLOCK_NUMBER_BYTES, DEAD, LARGE, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, record_bytes,
+    BLOCK_NUMBER_BYTES, DEAD, LARGE, OWN_CAS, OWN_CAS_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader,
+    record_bytes,
 };
 
 /// Where a record lies: its offset in the log, counted in units of [`RECORD_ALIGN`].
@@ -440,6 +441,7 @@ impl Log {
 /// Records: writing, reading, ending.
 impl Log {
     /// Appends a record. Its value is the item's own, or where the header is marked [`LARGE`], the number of its block.
+    /// A client's version is given where the header is marked [`OWN_CAS`].
     ///
     /// # Panics
     /// Where the open segment has no room for it.
@@ -451,12 +453,16 @@ impl Log {
         header: &RecordHeader,
         key: &[u8],
         value: &[u8],
+        own_cas: Option<u64>,
     ) -> Address {
+        debug_assert!(own_cas.is_some() == header.is(OWN_CAS), "a version of the client's is marked");
+        let own_cas = own_cas.map(u64::to_be_bytes);
+        let own_cas = own_cas.as_ref().map_or(&[][..], |bytes| bytes);
         let bytes = header.record_bytes();
         let offset = self.take_room(queue, bytes);
         // SAFETY: no record has been here since the segment was opened, and then it was not lent.
         let mut room = unsafe { self.pages.bytes_mut(offset, bytes) };
-        for part in [header.as_bytes(), key, value] {
+        for part in [header.as_bytes(), key, value, own_cas] {
             let (to, behind) = room.split_at_mut(part.len());
             to.copy_from_slice(part);
             room = behind;
@@ -550,6 +556,31 @@ impl Log {
         RecordHeader::mut_from_bytes(bytes).expect("a header has as many bytes")
     }
 
+    /// The version that clients are told of the record at `at`.
+    #[must_use]
+    #[inline]
+    pub(in crate::storage) fn told_cas(&self, at: Address) -> u64 {
+        let header = self.header(at);
+        if !header.is(OWN_CAS) {
+            return header.cas();
+        }
+        let own_cas = self.pages.bytes(at.bytes() + own_cas_offset(header), OWN_CAS_BYTES);
+        u64::from_be_bytes(own_cas.try_into().expect("as many bytes as a version has"))
+    }
+
+    /// Gives the record at `at` a new version, which is the one that clients are told.
+    #[expect(unsafe_code, reason = "see pages")]
+    pub(in crate::storage) fn set_cas(&mut self, at: Address, cas: wire::Cas) {
+        let header = self.header_mut(at);
+        header.set_cas(cas);
+        if header.is(OWN_CAS) {
+            let offset = at.bytes() + own_cas_offset(header);
+            // SAFETY: what is lent is values, before a client's version; see `lend_value`.
+            let own_cas = unsafe { self.pages.bytes_mut(offset, OWN_CAS_BYTES) };
+            own_cas.copy_from_slice(&cas.get().to_be_bytes());
+        }
+    }
+
     /// Lends the value of the record at `at`, and keeps its segment until it is let go: `None` for a small one, which is
     /// to be copied, and for one that lies in a block, which has holders of its own.
     #[must_use]
@@ -582,7 +613,8 @@ impl Log {
             old.key_len() == header.key_len() && header.value_len() == value.len(),
             "a header of this record"
         );
-        let is_alike = old.record_bytes() == header.record_bytes() && !old.is(LARGE) && !header.is(LARGE);
+        let lies_alone = |header: &RecordHeader| !header.is(LARGE) && !header.is(OWN_CAS);
+        let is_alike = old.record_bytes() == header.record_bytes() && lies_alone(old) && lies_alone(header);
         if !is_alike || self.may_be_lent(at) {
             return false;
         }
@@ -775,6 +807,11 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Where a client's version stands in its record.
+fn own_cas_offset(header: &RecordHeader) -> usize {
+    RECORD_HEADER_BYTES + header.key_len() + header.stored_len()
 }
 
 fn header_in(bytes: &[u8]) -> &RecordHeader {

@@ -18,7 +18,7 @@ fn append(log: &mut Log, value: &[u8]) -> Address {
     if !log.has_room(Queue::Small, header.record_bytes()) {
         assert!(log.open_segment(Queue::Small, 0));
     }
-    log.append(Queue::Small, &header, b"k", value)
+    log.append(Queue::Small, &header, b"k", value, None)
 }
 
 fn verify(log: &Log) {
@@ -29,8 +29,8 @@ fn verify(log: &Log) {
 fn records_read_as_they_were_written() {
     let mut log = Log::new(LIMIT).unwrap();
     let first = append(&mut log, b"first");
-    let second = log.append(Queue::Small, &header(3, 5, 0), b"key", b"abcde");
-    let large = log.append(Queue::Small, &header(3, 1 << 20, LARGE), b"big", &7_u32.to_be_bytes());
+    let second = log.append(Queue::Small, &header(3, 5, 0), b"key", b"abcde", None);
+    let large = log.append(Queue::Small, &header(3, 1 << 20, LARGE), b"big", &7_u32.to_be_bytes(), None);
     assert!(matches!(log.record(first).value, Stored::Inline(b"first")));
     let record = log.record(second);
     assert_eq!(record.key, b"key");
@@ -41,6 +41,23 @@ fn records_read_as_they_were_written() {
     log.end(large);
     assert_eq!(log.queue_bytes(Queue::Small), 64 << 10);
     verify(&log);
+}
+
+#[test]
+fn a_clients_version_stands_behind_the_value_and_survives_a_move() {
+    let mut log = Log::new(LIMIT).unwrap();
+    assert!(log.open_segment(Queue::Small, 0));
+    for (marks, value, value_len) in [(0, &b"value"[..], 5), (LARGE, &7_u32.to_be_bytes(), 1 << 20)] {
+        let at = log.append(Queue::Small, &header(3, value_len, marks | OWN_CAS), b"key", value, Some(77));
+        assert_eq!((log.header(at).cas(), log.told_cas(at)), (1, 77));
+        let there = log.append_copy(Queue::Small, at);
+        log.end(at);
+        assert_eq!((log.told_cas(there), log.key(there)), (77, &b"key"[..]));
+        log.set_cas(there, Cas::from_wire(5).unwrap());
+        assert_eq!((log.header(there).cas(), log.told_cas(there)), (5, 5));
+        assert_eq!(log.header(there).value_len(), value_len);
+        verify(&log);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!
 //! - counters at 2^63 and above, but for the ones of [`Generator::count_near_the_top`];
 //! - values of nothing but white space, in [`Pool::bytes`];
-//! - values about as large as the limit, at [`LARGE_BYTES`] and [`TOO_LARGE_BYTES`];
+//! - values about as large as the limit, at `LARGE_BYTES` and `TOO_LARGE_BYTES` of [`Pool`];
 //! - a counter behind an unsent answer with the same item, in [`Generator::push`];
 //! - requests before a wrong magic, in [`Generator::wrong_magic`];
 //! - unknown opcodes with extras or a key, in [`Generator::unknown`];
@@ -14,6 +14,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::CasPair;
+use super::super::material::{MEDIUM_BYTES_MAX, Pool, SMALL_BYTES_MAX, number};
 use crate::harness::{Random, packet};
 
 const GET: u8 = 0x00;
@@ -98,30 +100,9 @@ const COUNTERS_COUNT: usize = 8;
 /// How many of a key's CAS numbers are remembered, so that some of them are old.
 const CAS_COUNT: usize = 4;
 
-const SMALL_BYTES_MAX: usize = 64;
-const MEDIUM_BYTES_MAX: usize = 4 << 10;
-/// Past the 512 KiB from which memcached cuts an item up, and twice this is past the default limit
-/// of 1 MiB: at either border the answer hangs on the size of memcached's item header.
-const LARGE_BYTES: std::ops::Range<usize> = 600_000..640_000;
-/// Past the limit of 1 MiB, not at it: memcached counts its item header in, and this server does not.
-const TOO_LARGE_BYTES: std::ops::Range<usize> = 1_050_000..1_100_000;
-
 /// memcached reads 16 KiB at a time. What it has not read when it closes resets the connection and
 /// takes answers with it, so a batch that ends with a close is well below that.
 const CLOSING_BATCH_BYTES_MAX: usize = 8 << 10;
-
-/// A CAS number of each server for the same state of the same item.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct CasPair {
-    pub(super) ours: u64,
-    pub(super) theirs: u64,
-}
-
-impl CasPair {
-    fn both(cas: u64) -> Self {
-        Self { ours: cas, theirs: cas }
-    }
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -568,91 +549,14 @@ impl Generator {
     fn value(&mut self, key: &[u8]) -> Vec<u8> {
         let is_counter = self.keys[..COUNTERS_COUNT].iter().any(|counter| counter == key);
         if is_counter && self.random.chance(3, 4) {
-            return self.number();
+            return number(&mut self.random);
         }
-        let bytes_max = match self.random.below(1000) {
-            0..3 => return self.pool.sized(&mut self.random, LARGE_BYTES),
-            3..5 => return self.pool.sized(&mut self.random, TOO_LARGE_BYTES),
-            5..600 => SMALL_BYTES_MAX,
-            _ => MEDIUM_BYTES_MAX,
-        };
-        self.pool.bytes(&mut self.random, bytes_max)
+        self.pool.value(&mut self.random)
     }
 
-    /// What counters can meet. Negative numbers are 0x06, but memcached takes `-0` for 0, and the ones
-    /// below -2^63 for what they wrap to.
-    fn number(&mut self) -> Vec<u8> {
-        const ODD: [&[u8]; 20] = [
-            b"",
-            b"12 ",
-            b" 12",
-            b"+12",
-            b"12 junk",
-            b"12\tjunk",
-            b"12\r\n34",
-            b"\t\n\x0b\x0c\r 12",
-            b"12\0junk",
-            b"12a",
-            b"a12",
-            b"+",
-            b"++1",
-            b"+ 1",
-            b"-1",
-            b"1.5",
-            b"0x10",
-            b"007",
-            b"18446744073709551616",
-            b"99999999999999999999999",
-        ];
-        const ROUND: [&[u8]; 7] = [b"0", b"1", b"9", b"10", b"99", b"100", b"1000"];
-        match self.random.below(4) {
-            0 => self.random.pick(&ODD).to_vec(),
-            1 | 2 => self.random.pick(&ROUND).to_vec(),
-            _ => self.random.below(1_000_000_000).to_string().into_bytes(),
-        }
-    }
-
-    /// Something to append. Digits come one at a time, so that no number grows to 2^63.
     fn piece(&mut self, key: &[u8]) -> Vec<u8> {
-        const PIECES: [&[u8]; 7] = [b"", b"0", b"7", b"+", b"x", b" junk", b"\0x"];
-        match self.random.below(1000) {
-            0..5 => self.pool.sized(&mut self.random, LARGE_BYTES),
-            5..8 => self.pool.sized(&mut self.random, TOO_LARGE_BYTES),
-            8..600 => self.random.pick(&PIECES).to_vec(),
-            _ => self
-                .pool
-                .bytes(&mut self.random, if key.len() > 8 { MEDIUM_BYTES_MAX } else { SMALL_BYTES_MAX }),
-        }
-    }
-}
-
-/// Random bytes to cut values from, so that a large one costs no more than its copy.
-struct Pool(Vec<u8>);
-
-impl Pool {
-    fn new(random: &mut Random) -> Self {
-        Self(random.bytes(TOO_LARGE_BYTES.end * 2))
-    }
-
-    /// Up to `bytes_max` bytes that are not all white space: a counter on such a value makes memcached
-    /// look for digits behind the end of the item.
-    fn bytes(&self, random: &mut Random, bytes_max: usize) -> Vec<u8> {
-        let count = random.below(bytes_max + 1);
-        let mut bytes = self.slice(random, count);
-        if let Some(first) = bytes.first_mut() {
-            *first |= 0x80;
-        }
-        bytes
-    }
-
-    fn sized(&self, random: &mut Random, sizes: std::ops::Range<usize>) -> Vec<u8> {
-        let count = sizes.start + random.below(sizes.len());
-        self.slice(random, count)
-    }
-
-    fn slice(&self, random: &mut Random, count: usize) -> Vec<u8> {
-        let start = random.below(self.0.len() - count);
-        self.0[start..start + count].to_vec()
+        let bytes_max = if key.len() > 8 { MEDIUM_BYTES_MAX } else { SMALL_BYTES_MAX };
+        self.pool.piece(&mut self.random, bytes_max)
     }
 }
 
