@@ -147,8 +147,5 @@ const _: () = assert!(PACKED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX
 const _: () =
     assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");
 const _: () = assert!(INPUT_BYTES_PER_BATCH + READ_BYTES_PER_TURN + ITEM_BYTES_FLOOR < u32::MAX as usize);
-const _: () = assert!(
-    SNAPSHOT_UNSEALED_BYTES_MAX
-        >= 2 * (SNAPSHOT_SEAL_BYTES + RECORDS_PER_SEGMENT_MIN * SEGMENT_BYTES_MAX / 4)
-);
+const _: () = assert!(SNAPSHOT_UNSEALED_BYTES_MAX >= 2 * (SNAPSHOT_SEAL_BYTES + SEGMENT_BYTES_MAX));
 const _: () = assert!(ITEM_BYTES_CEILING <= wire::FRAME_BODY_BYTES_MAX as usize);

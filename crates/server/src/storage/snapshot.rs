@@ -70,14 +70,15 @@ impl Engine {
         Reply::Snapshot(Box::new(Piece { next, items, packets, large, newest_cas, flushes }))
     }
 
-    /// The items of a range of places that is small enough for one piece, as far as ranges can be made small.
+    /// The items of a range of places that is small enough for one piece: it is halved until it is.
     fn gather(&self, cursor: Cursor, looks: &mut usize) -> Gathered {
         let len = self.index.table_len(cursor.table).unwrap_or(0);
         let mean_bytes = self.item_bytes / self.index.len().max(1);
-        let mut count = (SNAPSHOT_PIECE_BYTES / mean_bytes.max(1)).clamp(1, SCAN_ITEMS_MAX as usize);
-        let mut records = Vec::new();
+        let count = (SNAPSHOT_PIECE_BYTES / mean_bytes.max(1)).clamp(1, SCAN_ITEMS_MAX as usize);
+        let (mut records, mut halvings) = (Vec::new(), 0);
         loop {
-            let (places, next) = cursor.step(len, count);
+            let (places, next) = cursor.step(len << halvings, count);
+            let is_smallest = places.len() == 1;
             *looks += 1 + len;
             records.clear();
             self.index.each_in(cursor.table, places, |at| {
@@ -85,11 +86,11 @@ impl Engine {
                 records.push(at);
             });
             let bytes = records.iter().map(|at| self.log.header(*at).item_bytes()).sum();
-            if bytes <= SNAPSHOT_PIECE_BYTES || count == 1 {
+            if bytes <= SNAPSHOT_PIECE_BYTES || records.len() == 1 || is_smallest {
                 records.retain(|at| self.is_live(*at) && !self.log.header(*at).is(STALE));
                 return Gathered { records, bytes, next };
             }
-            count /= 2;
+            halvings += 1;
         }
     }
 
