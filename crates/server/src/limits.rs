@@ -91,6 +91,25 @@ pub const LINGER_BYTES: usize = 1 << 20;
 /// See [`LINGER_BYTES`].
 pub const LINGER_MS: u64 = 1000;
 
+/// Bytes that a snapshot asks for at a time. The storage thread copies them within some 20 us, and nobody waits longer
+/// for that than for another connection's batch.
+pub const SNAPSHOT_PIECE_BYTES: usize = 64 << 10;
+/// Bytes of a snapshot behind which it gets a seal.
+pub const SNAPSHOT_SEAL_BYTES: usize = 256 << 10;
+/// A packet that begins so far behind the last seal is damage: what is restored is held in memory until its seal comes.
+pub const SNAPSHOT_UNSEALED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a snapshot that are written before the disk is waited for. The system holds no more of it than that.
+pub const SNAPSHOT_SYNC_BYTES: u64 = 16 << 20;
+/// A snapshot rests after each piece, for as long as that took, but not longer than this.
+pub const SNAPSHOT_REST_MS: u64 = 50;
+/// Times that a snapshot begins anew because everything was flushed meanwhile.
+pub const SNAPSHOT_STARTS_MAX: u32 = 4;
+/// How long the last snapshot of an orderly shutdown may take.
+pub const SNAPSHOT_AT_END_MS: u64 = 60_000;
+/// A restart goes on with the version that the snapshot tells and so many for each second since. No storage thread writes
+/// that many.
+pub const VERSIONS_PER_SECOND_MAX: u64 = 1 << 24;
+
 /// How long an orderly shutdown waits for answers to be taken.
 pub const DRAIN_MS: u64 = 5000;
 
@@ -133,4 +152,5 @@ const _: () = assert!(PACKED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX
 const _: () =
     assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");
 const _: () = assert!(INPUT_BYTES_PER_BATCH + READ_BYTES_PER_TURN + ITEM_BYTES_FLOOR < u32::MAX as usize);
+const _: () = assert!(SNAPSHOT_UNSEALED_BYTES_MAX >= 2 * (SNAPSHOT_SEAL_BYTES + SEGMENT_BYTES_MAX));
 const _: () = assert!(ITEM_BYTES_CEILING <= wire::FRAME_BODY_BYTES_MAX as usize);

@@ -19,6 +19,7 @@ use crate::clock::UnixSeconds;
 use crate::figures::{Group, StorageStats};
 use crate::limits::{BATCH_BUFFER_BYTES_KEPT, BATCH_USES_PER_LOOK};
 use crate::meter::{Charge, Meter, Use};
+use crate::storage::snapshot::Piece;
 
 /// Operations on their way to the storage thread, or answers on their way back.
 #[derive(Debug, Default)]
@@ -185,6 +186,11 @@ pub enum Command {
         cursor: u64,
         /// About how many.
         count: u32,
+    },
+    /// The next piece of all items, as packets; see `storage::snapshot`.
+    Snapshot {
+        /// 0 at first, then what the answer says.
+        cursor: u64,
     },
     /// Any item, from the operation's hash on.
     Sample,
@@ -497,6 +503,8 @@ pub enum Reply {
     Stats(Box<StorageStats>),
     /// Some of all items.
     Scanned(Box<ScanPage>),
+    /// A piece of all items, as packets.
+    Snapshot(Box<Piece>),
     /// What `mg` tells of an item.
     Found {
         /// The client's 32 bits.

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::KeyHash;
 use crate::meter::Meter;
+use crate::snapshot;
 
 /// Configuration, clock, and what is counted across threads.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Server {
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
     pub unfinished: Arc<Receiving>,
+    /// The way to the snapshot thread.
+    pub snapshots: snapshot::Handle,
     /// The last number that a client was given.
     client_ids: AtomicU64,
     hasher: FixedState,
@@ -42,6 +45,7 @@ impl Server {
             clock,
             client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
+            snapshots: snapshot::Handle::default(),
             hasher: FixedState::with_seed(seed),
         }
     }

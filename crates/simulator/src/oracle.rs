@@ -202,6 +202,7 @@ impl Oracle {
             | Command::MetaDelete { .. }
             | Command::MetaCount { .. }
             | Command::Describe
+            | Command::Snapshot { .. }
             // Told by tests of their own.
             | Command::Put(_)
             | Command::Guard { .. }

@@ -276,6 +276,7 @@ impl Engine {
             }
             Command::Describe => self.describe(item),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
+            Command::Snapshot { cursor } => self.snapshot(cursor, answers),
             Command::Sample => self.sample(op.hash, answers),
             Command::Put(put) => {
                 let value = NewValue::of(put.value, input, answers);

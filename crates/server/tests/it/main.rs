@@ -11,6 +11,7 @@ mod harness;
 mod memory;
 mod process;
 mod protocols;
+mod snapshot;
 mod statistics;
 mod tidy;
 mod values;

@@ -113,6 +113,13 @@ impl RecordHeader {
         }
     }
 
+    /// The header as others are to have it: what is the engine's alone is cleared, the version with it, so that the
+    /// packet sets the item whatever there is.
+    #[must_use]
+    pub fn public(&self) -> Self {
+        Self { accessed_high: 0, marks: 0.into(), hash: 0.into(), cas: 0.into(), ..*self }
+    }
+
     /// Bytes of the key.
     #[must_use]
     pub fn key_len(&self) -> usize {
