@@ -36,6 +36,13 @@ impl Bell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// For a thread that is put to sleep by something else, such as a runtime of tasks: from here on it is rung for, once.
+    /// Its last look at its queues comes behind this.
+    pub fn expect_ring(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
     /// For everybody else, after filling a queue.
     pub fn ring_if_asleep(&self) {
         fence(Ordering::SeqCst);
@@ -104,6 +111,12 @@ impl Storage {
     /// Sends a batch, whose answers go to `home`.
     pub fn execute(&self, batch: Box<Batch>, home: &Arc<Home>) {
         self.send(Request::Execute { batch, home: Arc::clone(home) });
+    }
+
+    /// Requests that wait for the storage thread.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.requests.len()
     }
 
     /// Ends the storage thread, when everything that was sent before is done.

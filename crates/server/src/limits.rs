@@ -87,6 +87,21 @@ pub const LINGER_BYTES: usize = 1 << 20;
 /// See [`LINGER_BYTES`].
 pub const LINGER_MS: u64 = 1000;
 
+/// Connections that HTTP serves at a time. Further ones wait in the backlog.
+pub const HTTP_CONNECTIONS_MAX: usize = 2048;
+/// What an HTTP connection holds besides the values that it moves: itself and its buffers.
+pub const HTTP_CONNECTION_BYTES: usize = 24 << 10;
+/// The longest head of an HTTP request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header fields of an HTTP request, at most.
+pub const HTTP_FIELDS_MAX: usize = 64;
+/// An HTTP client that sends nothing of a request or takes nothing of an answer for so long is given up.
+pub const HTTP_STALL_MS: u64 = 10_000;
+/// The longest wait for a change of an item, and how long it is where nobody says.
+pub const WATCH_WAIT_MS_MAX: u64 = 600_000;
+/// See [`WATCH_WAIT_MS_MAX`].
+pub const WATCH_WAIT_MS: u64 = 30_000;
+
 /// How long an orderly shutdown waits for answers to be taken.
 pub const DRAIN_MS: u64 = 5000;
 

@@ -11,6 +11,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
@@ -39,6 +40,8 @@ pub struct Batch {
     pub large: Vec<Bytes>,
     /// Values of answers that are lent from where they are stored, until the answers are sent once.
     pub lent: Vec<Bytes>,
+    /// When its first byte was about to be read.
+    pub began: Option<Instant>,
     /// For its buffers.
     charge: Charge,
     /// The most that each buffer has held since they were last looked at, and how often it was used since.

@@ -1,12 +1,13 @@
 //! What all threads of one server share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::quality::FixedState;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
 
@@ -19,12 +20,15 @@ pub struct Server {
     pub clock: Clock,
     /// What the event loops count.
     pub counters: ServerCounters,
+    /// How long requests take.
+    pub latency: Latency,
     /// Bytes of large values and buffers.
     pub meter: Arc<Meter>,
     /// Large values that are being received.
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
     pub unfinished: Arc<Receiving>,
+    stage: AtomicU8,
     /// The last number that a client was given.
     client_ids: AtomicU64,
     hasher: FixedState,
@@ -38,12 +42,29 @@ impl Server {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
             unfinished: Arc::new(Receiving::new(config.unfinished_bytes_max())),
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
+            latency: Latency::new(config.threads),
+            stage: AtomicU8::new(Stage::Ready as u8),
             config,
             clock,
             client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
             hasher: FixedState::with_seed(seed),
         }
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            stage if stage == Stage::Ready as u8 => Stage::Ready,
+            stage if stage == Stage::Restoring as u8 => Stage::Restoring,
+            _ => Stage::Draining,
+        }
+    }
+
+    /// From here on it is told to be at `stage`.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
     /// Ends the server as a signal would: what has been asked for is answered first.
@@ -67,6 +88,17 @@ impl Server {
         hasher.write(key);
         KeyHash((hasher.finish() >> 32) as u32)
     }
+}
+
+/// How far a server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It serves.
+    Ready,
+    /// It fills itself from a file first.
+    Restoring,
+    /// It answers what it was asked, and ends.
+    Draining,
 }
 
 /// What listener and event loops count, for all of the server.

@@ -92,6 +92,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
     let (home, answers) = crossbeam_channel::bounded(BATCHES_PER_LOOP);
     let home = Arc::new(Home::new(home, Arc::clone(&bell)));
     let event_loop = EventLoop {
+        number,
         poll,
         bell: Arc::clone(&bell),
         orders: inbox,
@@ -118,6 +119,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
 }
 
 struct EventLoop {
+    number: usize,
     poll: Poll,
     bell: Arc<Bell>,
     orders: Receiver<Order>,
@@ -292,6 +294,9 @@ impl EventLoop {
                     self.grant(run.conn);
                 }
             }
+            if let Some(began) = batch.began {
+                self.server.latency.note(self.number, &batch, began.elapsed());
+            }
             batch.recycle();
             self.spare.push(batch);
             self.output_charge.set(self.output.capacity_bytes());
@@ -304,6 +309,7 @@ impl EventLoop {
             return;
         }
         let Some(mut batch) = self.spare.pop() else { return };
+        batch.began = Some(Instant::now());
         for _ in 0..self.ready.len() {
             if batch.input.len() >= INPUT_BYTES_PER_BATCH {
                 break;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 const CONFINED: &[(&str, &[&str])] = &[
     ("mio::", &["server/src/net/"]),
     ("socket2::", &["server/src/net/"]),
-    ("std::net::", &["server/src/net/", "server/src/config.rs"]),
+    ("std::net::", &["server/src/net/", "server/src/config.rs", "server/src/admin/"]),
+    ("tokio::", &["server/src/admin/"]),
+    ("hyper::", &["server/src/admin/"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
     (
         "memmap2::",
@@ -23,12 +25,18 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     (
         "crossbeam_channel::",
-        &["server/src/hop.rs", "server/src/net/event_loop.rs", "server/src/storage/mod.rs"],
+        &[
+            "server/src/hop.rs",
+            "server/src/net/event_loop.rs",
+            "server/src/storage/mod.rs",
+            "server/src/admin/desk.rs",
+        ],
     ),
     (
         "std::thread",
         &[
             "server/src/net/",
+            "server/src/admin/mod.rs",
             "server/src/storage/mod.rs",
             "server/src/storage/log/pages.rs",
             "server/src/config.rs",
@@ -40,11 +48,11 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["server/src/clock.rs"]),
     // The storage thread neither parses nor logs.
     ("wire::split", &["wire/src/", "server/src/session/"]),
-    ("log::debug!", &["server/src/net/", "server/src/session/"]),
-    ("log::trace!", &["server/src/net/", "server/src/session/"]),
+    ("log::debug!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
+    ("log::trace!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
     ("log::info!", &["server/src/net/"]),
-    ("log::warn!", &["server/src/net/", "server/src/process.rs", "server/src/main.rs"]),
-    ("log::error!", &["server/src/net/", "server/src/storage/mod.rs"]),
+    ("log::warn!", &["server/src/net/", "server/src/process.rs", "server/src/main.rs", "server/src/admin/"]),
+    ("log::error!", &["server/src/net/", "server/src/storage/mod.rs", "server/src/admin/mod.rs"]),
 ];
 
 /// Words that stand nowhere.
