@@ -74,7 +74,7 @@ pub(super) fn allow(method: &Method, allowed: &[Method], told: &'static str) -> 
         return Ok(());
     }
     let refused =
-        Refused::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served here; {told} is"));
+        Refused::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served here, only {told}"));
     Err(refused.with(ALLOW, told))
 }
 

@@ -8,6 +8,7 @@ mod differential;
 mod example_client;
 mod framing;
 mod harness;
+mod http;
 mod memory;
 mod process;
 mod statistics;
