@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use crate::message::Batch;
+use crate::message::{Batch, ConnId};
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// Wakes a thread that sleeps, and costs one load where it does not.
@@ -62,6 +62,7 @@ impl fmt::Debug for Bell {
 #[derive(Debug)]
 pub struct Home {
     answers: Sender<Box<Batch>>,
+    changes: Option<Sender<ConnId>>,
     bell: Arc<Bell>,
 }
 
@@ -69,7 +70,26 @@ impl Home {
     /// Answers go into `answers`, and then `bell` rings.
     #[must_use]
     pub fn new(answers: Sender<Box<Batch>>, bell: Arc<Bell>) -> Self {
-        Self { answers, bell }
+        Self { answers, changes: None, bell }
+    }
+
+    /// The same, where the connections go into `changes` whose item has changed that they wait for. It must have room for
+    /// each of them.
+    #[must_use]
+    pub fn with_changes(self, changes: Sender<ConnId>) -> Self {
+        Self { changes: Some(changes), ..self }
+    }
+
+    /// Tells that an item has changed that a connection waits for.
+    pub fn wake(&self, conn: ConnId) {
+        if self.changes.as_ref().is_some_and(|changes| changes.send(conn).is_ok()) {
+            self.bell.ring_if_asleep();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self::new(crossbeam_channel::bounded(0).0, Arc::new(Bell::new(|| {})))
     }
 
     /// Sends a batch home. One whose front end is gone is dropped with it.

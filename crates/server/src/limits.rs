@@ -97,6 +97,16 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 pub const HTTP_FIELDS_MAX: usize = 64;
 /// An HTTP client that sends nothing of a request or takes nothing of an answer for so long is given up.
 pub const HTTP_STALL_MS: u64 = 10_000;
+/// Connections that may wait for changes of the same item.
+pub const WATCHERS_PER_KEY_MAX: usize = 4096;
+/// Connections that may wait for changes of any item.
+pub const WATCHERS_MAX: usize = 64 << 10;
+/// What each of them takes.
+pub const WATCHER_BYTES: usize = 160;
+/// Those that are woken between two batches.
+pub const WAKES_PER_TURN: usize = 1024;
+/// Of the connections of HTTP so many may wait for changes: the rest is for who wants to know how the server is.
+pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX - 128;
 /// The longest wait for a change of an item, and how long it is where nobody says.
 pub const WATCH_WAIT_MS_MAX: u64 = 600_000;
 /// See [`WATCH_WAIT_MS_MAX`].

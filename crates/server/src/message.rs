@@ -94,7 +94,7 @@ pub struct Op {
 pub struct Tag(pub u64);
 
 /// 32 bits of a key's hash. See [`index`](crate::storage::index) for what each bit decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub u32);
 
 /// A range of a batch's bytes.
@@ -249,6 +249,14 @@ pub enum Command {
     },
     /// `me`: what is known of an item, which is not read by that.
     Describe,
+    /// The item when it has another version than this one, 0 for none at all; see `storage::watch`. It stands at the end
+    /// of its run, and a connection has one at a time.
+    Watch {
+        /// The version that the client knows.
+        known: u64,
+    },
+    /// The end of waiting. The operation needs the key's hash alone.
+    Unwatch,
 }
 
 /// A new value, as Redis sets it: one that is refused leaves the older one alone.
@@ -509,6 +517,10 @@ pub enum Reply {
         /// Bytes of its value.
         value_bytes: u32,
     },
+    /// The item is as the client knows it. When that may have changed, the connection is told, and asks again.
+    Waiting,
+    /// Too many wait already.
+    TooManyWait,
     /// Bytes of a value that was patched.
     Length(u64),
     /// What a number has become.
@@ -708,6 +720,7 @@ impl Command {
             | Self::Take
             | Self::Add { .. }
             | Self::MetaGet { .. }
+            | Self::Watch { .. }
             | Self::MetaCount { .. } => true,
             Self::Concat { value, .. }
             | Self::Patch { value, .. }

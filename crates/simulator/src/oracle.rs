@@ -209,6 +209,8 @@ impl Oracle {
             | Command::MetaStore { .. }
             | Command::MetaDelete { .. }
             | Command::MetaCount { .. }
+            | Command::Watch { .. }
+            | Command::Unwatch
             | Command::Describe => Answer::Done,
             Command::Get => self.hit(key),
             Command::GetAndTouch { expiration } => {

@@ -22,6 +22,7 @@ pub(super) struct Desk {
     home: Arc<Home>,
     bell: Arc<Bell>,
     answers: Receiver<Box<Batch>>,
+    changes: Receiver<ConnId>,
     arrived: Arc<Notify>,
     asked: RefCell<Asked>,
 }
@@ -31,6 +32,7 @@ pub(super) struct Desk {
 struct Asked {
     newest: u32,
     waiting: HashMap<ConnId, oneshot::Sender<Box<Batch>>>,
+    watching: HashMap<ConnId, Rc<Notify>>,
 }
 
 /// The storage thread is gone.
@@ -50,8 +52,9 @@ impl Desk {
         let arrived = Arc::new(Notify::new());
         let ringing = Arc::clone(&arrived);
         let bell = Arc::new(Bell::new(move || ringing.notify_one()));
-        let home = Arc::new(Home::new(sender, Arc::clone(&bell)));
-        Rc::new(Self { storage, home, bell, answers, arrived, asked: RefCell::default() })
+        let (changed, changes) = crossbeam_channel::unbounded();
+        let home = Arc::new(Home::new(sender, Arc::clone(&bell)).with_changes(changed));
+        Rc::new(Self { storage, home, bell, answers, changes, arrived, asked: RefCell::default() })
     }
 
     /// Requests that wait for the storage thread.
@@ -65,6 +68,11 @@ impl Desk {
             self.bell.expect_ring();
             while let Ok(mut batch) = self.answers.try_recv() {
                 self.take_home(&mut batch);
+            }
+            while let Ok(id) = self.changes.try_recv() {
+                if let Some(changed) = self.asked.borrow().watching.get(&id) {
+                    changed.notify_one();
+                }
             }
             self.arrived.notified().await;
         }
@@ -83,11 +91,24 @@ impl Desk {
     pub(super) async fn ask(
         &self,
         server: &Server,
+        batch: Box<Batch>,
+        command: Command,
+        key: &[u8],
+    ) -> Result<Answer, Gone> {
+        let id = self.next_id();
+        self.ask_as(id, server, batch, command, key).await
+    }
+
+    async fn ask_as(
+        &self,
+        id: ConnId,
+        server: &Server,
         mut batch: Box<Batch>,
         command: Command,
         key: &[u8],
     ) -> Result<Answer, Gone> {
-        let (id, answered) = self.expect_answer();
+        let (sender, answered) = oneshot::channel();
+        self.asked.borrow_mut().waiting.insert(id, sender);
         fill(&mut batch, server, id, command, key);
         self.storage.execute(batch, &self.home);
         let forgets = Forgets { desk: self, id };
@@ -98,13 +119,60 @@ impl Desk {
         Ok(Answer { batch, reply })
     }
 
-    fn expect_answer(&self) -> (ConnId, oneshot::Receiver<Box<Batch>>) {
+    /// Whoever asks is told apart like a connection.
+    fn next_id(&self) -> ConnId {
         let mut asked = self.asked.borrow_mut();
         asked.newest = asked.newest.wrapping_add(1);
-        let id = ConnId { slot: asked.newest, generation: 0 };
-        let (sender, answered) = oneshot::channel();
-        asked.waiting.insert(id, sender);
-        (id, answered)
+        ConnId { slot: asked.newest, generation: 0 }
+    }
+
+    /// Begins to wait for a change of the item under `key`.
+    pub(super) fn watch<'a>(&'a self, server: &'a Server, key: &'a [u8]) -> Watching<'a> {
+        let (id, changed) = (self.next_id(), Rc::new(Notify::new()));
+        self.asked.borrow_mut().watching.insert(id, Rc::clone(&changed));
+        Watching { desk: self, server, key, id, changed, is_noted: false }
+    }
+}
+
+/// Someone who waits for a change of an item. When he goes, the storage thread forgets him.
+pub(super) struct Watching<'a> {
+    desk: &'a Desk,
+    server: &'a Server,
+    key: &'a [u8],
+    id: ConnId,
+    changed: Rc<Notify>,
+    is_noted: bool,
+}
+
+impl Watching<'_> {
+    /// The item if it has another version than `known`; else this waits for that from here on.
+    pub(super) async fn look(&mut self, known: u64) -> Result<Option<Answer>, Gone> {
+        self.is_noted = true;
+        let asked = Command::Watch { known };
+        let answer = self.desk.ask_as(self.id, self.server, Box::default(), asked, self.key).await?;
+        self.is_noted = matches!(answer.reply, Reply::Waiting);
+        Ok(if self.is_noted { None } else { Some(answer) })
+    }
+
+    /// The item, when it has another version than `known`.
+    pub(super) async fn differs(&mut self, known: u64) -> Result<Answer, Gone> {
+        loop {
+            self.changed.notified().await;
+            if let Some(answer) = self.look(known).await? {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.desk.asked.borrow_mut().watching.remove(&self.id);
+        if self.is_noted {
+            let mut batch = Box::default();
+            fill(&mut batch, self.server, self.id, Command::Unwatch, self.key);
+            self.desk.storage.execute(batch, &self.desk.home);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use wire::{Cas, Expiration, KEY_BYTES_MAX, StoreMode};
 use super::Shared;
 use super::answer::{Answer, Refused, empty, typed};
 use super::desk;
+use super::poll;
 use super::route::allow;
 use super::value::{self, Failed, Received};
 use crate::message::{Batch, Command, Older, Refusal, Reply};
@@ -49,7 +50,15 @@ pub(super) async fn answer(key: Key, request: Request<Incoming>, shared: &Shared
 }
 
 async fn get(key: &Key, request: &Request<Incoming>, shared: &Shared) -> Result<Answer, Refused> {
-    let [] = parameters(request, [])?;
+    let [index, wait] = parameters(request, ["index", "wait"])?;
+    if index.is_some() || wait.is_some() {
+        let known = index.map_or(Ok(0), |index| number("index", index))?;
+        let answer = poll::differs(&key.0, known, poll::wait_ms(wait)?, shared).await?;
+        return answer.map_or_else(
+            || Ok(versioned(empty(StatusCode::NOT_MODIFIED), Cas::from_wire(known))),
+            |answer| shown(answer, request.headers(), shared),
+        );
+    }
     let answer = ask(key, Command::Get, Box::default(), shared).await?;
     shown(answer, request.headers(), shared)
 }
@@ -247,7 +256,7 @@ fn parameters<'a, const N: usize>(
     Ok(found)
 }
 
-fn number<N: FromStr>(name: &str, text: &str) -> Result<N, Refused> {
+pub(super) fn number<N: FromStr>(name: &str, text: &str) -> Result<N, Refused> {
     // Rust reads a sign, too.
     let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits
@@ -277,6 +286,7 @@ fn out_of_memory() -> Refused {
 fn unexpected(reply: &Reply) -> Refused {
     match reply {
         Reply::Refused(Refusal::OutOfMemory) => out_of_memory(),
+        Reply::TooManyWait => poll::too_many(),
         Reply::Refused(Refusal::TooLarge) => Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "value too long"),
         _ => Refused::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -210,6 +210,7 @@ fn memwire(text: &mut Text, figures: &StorageFigures, shared: &Shared) {
         "Segments without an item that are still sent from.",
         figures.lent_segments,
     );
+    text.gauge("memwire_watchers", "Connections that wait for an item to change.", figures.watcher_count);
     text.gauge("memwire_index_capacity", "Entries that fit into the index as it is.", figures.index_capacity);
     text.gauge("memwire_large_items", "Values in mappings of their own.", figures.block_count);
     let held = [

@@ -6,7 +6,8 @@
 //! | `stream` | a socket whose client must take what it is sent |
 //! | `route` | which request goes where |
 //! | `answer` | responses, and errors in JSON |
-//! | `keys` | one item: GET, PUT, DELETE, and waiting for its change |
+//! | `keys` | one item: GET, PUT, DELETE |
+//! | `poll` | waiting for its change |
 //! | `value` | values on their way in and out |
 //! | `metrics` | figures for Prometheus |
 //! | `status` | the same for the page |
@@ -20,6 +21,7 @@ mod connections;
 mod desk;
 mod keys;
 mod metrics;
+mod poll;
 mod route;
 mod status;
 mod stream;
@@ -32,10 +34,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::hop::Storage;
+use crate::limits::HTTP_WATCHERS_MAX;
 use crate::server::{Server, Stage};
 
 /// The socket that HTTP comes in by.
@@ -78,6 +81,8 @@ struct Shared {
     server: Arc<Server>,
     desk: Rc<desk::Desk>,
     stage: watch::Receiver<Stage>,
+    /// Places for those who wait for a change.
+    watchers: Semaphore,
 }
 
 /// Starts the thread.
@@ -88,7 +93,12 @@ pub fn spawn(listener: Listener, server: Arc<Server>, storage: Storage) -> io::R
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (stage, told) = watch::channel(Stage::Ready);
     let join = std::thread::Builder::new().name("http".into()).spawn(move || {
-        let shared = Rc::new(Shared { server, desk: desk::Desk::new(storage), stage: told });
+        let shared = Rc::new(Shared {
+            server,
+            desk: desk::Desk::new(storage),
+            stage: told,
+            watchers: Semaphore::new(HTTP_WATCHERS_MAX),
+        });
         let served = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
         if let Err(error) = served {
             log::error!("HTTP is not served any more: {error}");

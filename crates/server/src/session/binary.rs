@@ -308,6 +308,8 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         // Nothing in this protocol asks for it.
         Reply::Scanned(_)
         | Reply::Peeked { .. }
+        | Reply::Waiting
+        | Reply::TooManyWait
         | Reply::Length(_)
         | Reply::Sum(_)
         | Reply::Overflow

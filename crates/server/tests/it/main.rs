@@ -14,3 +14,4 @@ mod process;
 mod statistics;
 mod tidy;
 mod values;
+mod watch;
