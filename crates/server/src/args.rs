@@ -122,6 +122,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub http: Option<String>,
 
+    /// Let clients of the binary protocol wait for an item to change: opcode 0x77, see README. HTTP's can in any case.
+    #[arg(long)]
+    pub watch: bool,
+
     /// Options with a name: `track_sizes`, and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
     pub extended: Vec<String>,

@@ -33,6 +33,8 @@ pub struct Config {
     pub flush: Flush,
     /// Where to serve HTTP.
     pub http: Option<SocketAddr>,
+    /// Whether clients of the binary protocol may wait for changes.
+    pub watch: Watch,
     /// What clients may speak.
     pub protocol: Protocol,
     /// Whether clients may end the server.
@@ -82,6 +84,15 @@ pub enum Flush {
     /// They may.
     Allowed,
     /// They get an authentication error.
+    Refused,
+}
+
+/// Whether clients of the binary protocol may wait for changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// They may.
+    Allowed,
+    /// They are told that there is no such command.
     Refused,
 }
 
@@ -142,6 +153,7 @@ impl Default for Config {
             versions: Versions::Told,
             flush: Flush::Allowed,
             http: None,
+            watch: Watch::Refused,
             protocol: Protocol::Auto,
             shutdown: Shutdown::Refused,
             dump: Dump::Allowed,
@@ -191,6 +203,7 @@ impl Config {
             when_full: if args.disable_evictions { WhenFull::Refuse } else { WhenFull::Evict },
             versions: if args.disable_cas { Versions::Hidden } else { Versions::Told },
             flush: if args.disable_flush_all { Flush::Refused } else { Flush::Allowed },
+            watch: watch(args)?,
             http: args.http.as_deref().map(http).transpose()?,
             protocol: protocol(&args.protocol)?,
             shutdown: if args.enable_shutdown { Shutdown::Allowed } else { Shutdown::Refused },
@@ -430,6 +443,14 @@ fn resolve_host(host: &str, default_port: u16) -> Result<Vec<SocketAddr>, String
     };
     let addresses: Vec<_> = resolved.map_err(|error| error.to_string())?.collect();
     if addresses.is_empty() { Err("has no address".into()) } else { Ok(addresses) }
+}
+
+fn watch(args: &Args) -> Result<Watch, String> {
+    match (args.watch, args.disable_cas) {
+        (true, true) => Err("--watch: clients wait by an item's version, and -C hides it".into()),
+        (true, false) => Ok(Watch::Allowed),
+        (false, _) => Ok(Watch::Refused),
+    }
 }
 
 fn http(address: &str) -> Result<SocketAddr, String> {

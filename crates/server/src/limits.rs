@@ -108,9 +108,9 @@ pub const WAKES_PER_TURN: usize = 1024;
 /// Of the connections of HTTP so many may wait for changes: the rest is for who wants to know how the server is.
 pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX - 128;
 /// The longest wait for a change of an item, and how long it is where nobody says.
-pub const WATCH_WAIT_MS_MAX: u64 = 600_000;
+pub const WATCH_WAIT_MS_MAX: u32 = 600_000;
 /// See [`WATCH_WAIT_MS_MAX`].
-pub const WATCH_WAIT_MS: u64 = 30_000;
+pub const WATCH_WAIT_MS: u32 = 30_000;
 
 /// How long an orderly shutdown waits for answers to be taken.
 pub const DRAIN_MS: u64 = 5000;

@@ -66,7 +66,7 @@ pub struct Run {
 }
 
 /// A connection of one event loop: a slot, and which of the slot's occupants it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     /// The slot.
     pub slot: u32,
@@ -254,6 +254,8 @@ pub enum Command {
     Watch {
         /// The version that the client knows.
         known: u64,
+        /// For how long, which is its front end's business.
+        wait_ms: u32,
     },
     /// The end of waiting. The operation needs the key's hash alone.
     Unwatch,

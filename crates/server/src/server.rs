@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
@@ -101,6 +102,15 @@ pub enum Stage {
     Draining,
 }
 
+/// How long somebody waits for a change who asks for `wait_ms`: up to a sixteenth more, so that many who began together do
+/// not all ask again together.
+#[must_use]
+pub fn waiting_time(wait_ms: u64) -> Duration {
+    // Without random numbers they do, which is no fault.
+    let jitter_ms = getrandom::u64().map_or(0, |random| random % (wait_ms / 16 + 1));
+    Duration::from_millis(wait_ms + jitter_ms)
+}
+
 /// What listener and event loops count, for all of the server.
 #[derive(Debug, Default)]
 pub struct ServerCounters {
@@ -187,6 +197,13 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_a_sixteenth_longer_at_most() {
+        assert_eq!(waiting_time(0), Duration::ZERO);
+        let times: Vec<_> = (0..100).map(|_| waiting_time(1600).as_millis()).collect();
+        assert!(times.iter().all(|ms| (1600..=1700).contains(ms)) && times.iter().any(|ms| *ms != times[0]));
+    }
 
     #[test]
     fn no_more_is_received_at_a_time_than_the_limit() {

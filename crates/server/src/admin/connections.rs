@@ -104,12 +104,11 @@ async fn serve_one(socket: TcpStream, shared: &Rc<Shared>) {
     let mut stage = shared.stage.clone();
     let mut end = pin!(ended(&mut stage));
     let done = before(&mut end, poll_fn(|context| connection.poll_without_shutdown(context))).await;
-    let done = match done {
-        Some(done) => done,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|context| connection.poll_without_shutdown(context)).await
-        }
+    let done = if let Some(done) = done {
+        done
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        poll_fn(|context| connection.poll_without_shutdown(context)).await
     };
     if let Err(error) = &done {
         log::debug!("HTTP: {error}");

@@ -52,8 +52,8 @@ impl Desk {
         let arrived = Arc::new(Notify::new());
         let ringing = Arc::clone(&arrived);
         let bell = Arc::new(Bell::new(move || ringing.notify_one()));
-        let (changed, changes) = crossbeam_channel::unbounded();
-        let home = Arc::new(Home::new(sender, Arc::clone(&bell)).with_changes(changed));
+        let (tell_change, changes) = crossbeam_channel::unbounded();
+        let home = Arc::new(Home::new(sender, Arc::clone(&bell)).with_changes(tell_change));
         Rc::new(Self { storage, home, bell, answers, changes, arrived, asked: RefCell::default() })
     }
 
@@ -148,7 +148,7 @@ impl Watching<'_> {
     /// The item if it has another version than `known`; else this waits for that from here on.
     pub(super) async fn look(&mut self, known: u64) -> Result<Option<Answer>, Gone> {
         self.is_noted = true;
-        let asked = Command::Watch { known };
+        let asked = Command::Watch { known, wait_ms: 0 };
         let answer = self.desk.ask_as(self.id, self.server, Box::default(), asked, self.key).await?;
         self.is_noted = matches!(answer.reply, Reply::Waiting);
         Ok(if self.is_noted { None } else { Some(answer) })

@@ -1,4 +1,4 @@
-//! One item: GET, PUT and DELETE of `/v1/keys/KEY`. Its version is its ETag.
+//! One item: GET, PUT and DELETE of `/v1/keys/KEY`. Its version is its `ETag`.
 
 use std::borrow::Cow;
 use std::str::FromStr;

@@ -99,8 +99,8 @@ pub fn spawn(listener: Listener, server: Arc<Server>, storage: Storage) -> io::R
             stage: told,
             watchers: Semaphore::new(HTTP_WATCHERS_MAX),
         });
-        let served = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
-        if let Err(error) = served {
+        let outcome = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
+        if let Err(error) = outcome {
             log::error!("HTTP is not served any more: {error}");
         }
     })?;

@@ -1,8 +1,6 @@
 //! Waiting for a change of an item: `GET /v1/keys/KEY?index=VERSION&wait=TIME`. The answer comes when the item has another
 //! version than the client knows, or with 304 when the time is up. Version 0 is that of an item that is not there.
 
-use std::time::Duration;
-
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use tokio::time::sleep;
@@ -12,10 +10,7 @@ use super::answer::Refused;
 use super::desk;
 use super::keys::number;
 use crate::limits::{WATCH_WAIT_MS, WATCH_WAIT_MS_MAX};
-use crate::server::Stage;
-
-/// So many clients that began to wait together do not all ask again together.
-const JITTER_SHARE: u64 = 16;
+use crate::server::{Stage, waiting_time};
 
 /// The item when it has another version than `known`, `None` when the time is up.
 pub(super) async fn differs(
@@ -38,18 +33,13 @@ pub(super) async fn differs(
         _ = stage.wait_for(|stage| *stage == Stage::Draining) => {
             Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"))
         }
-        () = sleep(Duration::from_millis(wait_ms + jitter_ms(wait_ms))) => Ok(None),
+        () = sleep(waiting_time(wait_ms)) => Ok(None),
     }
-}
-
-fn jitter_ms(wait_ms: u64) -> u64 {
-    // Without random numbers all ask again together, which is no fault.
-    getrandom::u64().map_or(0, |random| random % (wait_ms / JITTER_SHARE + 1))
 }
 
 /// `30s`, `500ms`, `5m`; a number alone is seconds.
 pub(super) fn wait_ms(text: Option<&str>) -> Result<u64, Refused> {
-    let Some(text) = text else { return Ok(WATCH_WAIT_MS) };
+    let Some(text) = text else { return Ok(u64::from(WATCH_WAIT_MS)) };
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit_ms: u64 = match &text[digits.len()..] {
         "ms" => 1,
@@ -58,7 +48,7 @@ pub(super) fn wait_ms(text: Option<&str>) -> Result<u64, Refused> {
         _ => return Err(Refused::bad(format!("wait: {text:?} is no time, as 30s, 500ms and 5m are"))),
     };
     let wait_ms = number::<u64>("wait", digits)?.saturating_mul(unit_ms);
-    if wait_ms > WATCH_WAIT_MS_MAX {
+    if wait_ms > u64::from(WATCH_WAIT_MS_MAX) {
         return Err(Refused::bad(format!(
             "wait: {text} is too long, the limit is {}m",
             WATCH_WAIT_MS_MAX / 60_000
@@ -87,12 +77,5 @@ mod tests {
         for bad in ["", "s", "-1s", "+1s", "1h", "1 s", "601s", "11m", "99999999999999999999s", "\u{e9}"] {
             assert!(wait_ms(Some(bad)).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_jitter_is_a_sixteenth_at_most() {
-        assert_eq!(jitter_ms(0), 0);
-        assert!((0..100).all(|_| jitter_ms(1600) <= 100));
-        assert!((0..1000).any(|_| jitter_ms(1600) != jitter_ms(1600)));
     }
 }

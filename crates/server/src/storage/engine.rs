@@ -299,7 +299,7 @@ impl Engine {
                 self.meta_count(item, &options)
             }
             Command::Describe => self.describe(item),
-            Command::Watch { known } => self.watch(item, known, answers),
+            Command::Watch { known, .. } => self.watch(item, known, answers),
             Command::Unwatch => self.unwatch(item, answers),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
             Command::Sample => self.sample(op.hash, answers),

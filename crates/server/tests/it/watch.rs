@@ -224,3 +224,152 @@ fn at_the_end_everybody_is_answered_first() {
     drop(waiters);
     assert!(stopping.join().unwrap().success());
 }
+
+/// Waiting over the binary protocol: an opcode of memwire's own.
+mod binary {
+    use super::*;
+    use crate::client::{Answer, status};
+
+    const WATCH: u8 = 0x77;
+    const LONG_MS: u32 = 300_000;
+
+    fn watch(key: &str, known: u64, wait_ms: u32) -> Request {
+        Request::of(WATCH, key).extras(wait_ms.to_be_bytes()).cas(known)
+    }
+
+    fn start() -> (Server, Http) {
+        super::start(&["--watch"])
+    }
+
+    /// A connection that waits.
+    fn waiter(server: &Server, key: &str, known: u64) -> Client {
+        let mut client = Client::connect(server);
+        client.send(&watch(key, known, LONG_MS).opaque(7).bytes());
+        client
+    }
+
+    #[test]
+    fn it_is_no_command_unless_it_is_allowed_and_where_nothing_is_asked_for() {
+        let (plain, _) = super::start(&[]);
+        let unknown = Answer::error(status::UNKNOWN_COMMAND);
+        let mut client = Client::connect(&plain);
+        assert_eq!(client.ask(&watch("k", 0, 0)), unknown);
+        client.assert_in_step();
+        let (server, _http) = start();
+        let mut client = Client::connect(&server);
+        assert_eq!(client.ask(&Request::new(WATCH)), unknown);
+        client.assert_in_step();
+        for malformed in [
+            watch("", 0, 0),
+            watch("k", 0, 0).value("x"),
+            watch("k", 0, 0).extras([0; 8]),
+            Request::of(WATCH, "k"),
+            watch(&"k".repeat(251), 0, 0),
+        ] {
+            let mut client = Client::connect(&server);
+            assert_eq!(client.ask(&malformed), Answer::error(status::INVALID), "{malformed:?}");
+            client.assert_closed();
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_at_once_a_change_when_it_comes_and_the_end_of_the_time() {
+        let (server, mut probe) = start();
+        let mut writer = Client::connect(&server);
+        let set = Request::store(op::SET, "k", "1").extras(stored(9, 0));
+        let cas = writer.ask(&set).cas;
+        assert_eq!(writer.ask(&watch("k", 0, LONG_MS)), Answer::hit(9, "1", cas));
+        assert_eq!(writer.ask(&watch("missing", 1, LONG_MS)), Answer::error(status::NOT_FOUND));
+        assert_eq!(writer.ask(&watch("k", cas, 20)), Answer::done(0), "it is as it was");
+        assert_eq!(writer.ask(&watch("k", cas, 0)), Answer::done(0));
+        assert_eq!(waiting(&mut probe), 0);
+
+        let mut client = waiter(&server, "k", cas);
+        until_waiting(&mut probe, 1);
+        let newer = writer.set("k", "2");
+        assert_eq!(client.receive(WATCH, 7), Answer::hit(0, "2", newer));
+        client.send(&watch("k", newer, LONG_MS).opaque(8).bytes());
+        until_waiting(&mut probe, 1);
+        writer.ask(&Request::of(op::DELETE, "k"));
+        assert_eq!(client.receive(WATCH, 8), Answer::error(status::NOT_FOUND));
+        client.send(&watch("k", 0, LONG_MS).opaque(9).bytes());
+        until_waiting(&mut probe, 1);
+        let large = vec![7; 500_000];
+        let last = writer.set("k", &large);
+        assert_eq!(client.receive(WATCH, 9), Answer::hit(0, &large, last));
+        client.assert_in_step();
+    }
+
+    #[test]
+    fn what_was_asked_before_is_answered_before_and_what_was_asked_behind_comes_behind() {
+        let (server, mut probe) = start();
+        let mut writer = Client::connect(&server);
+        let cas = writer.set("k", "1");
+        let mut client = Client::connect(&server);
+        let behind =
+            [Request::of(op::GET, "k").opaque(3).bytes(), watch("k", 0, LONG_MS).opaque(4).bytes()].concat();
+        let requests =
+            [Request::of(op::GET, "k").opaque(1).bytes(), watch("k", cas, LONG_MS).opaque(2).bytes(), behind]
+                .concat();
+        client.send(&requests);
+        assert_eq!(client.receive(op::GET, 1), Answer::hit(0, "1", cas));
+        until_waiting(&mut probe, 1);
+        client.send(&Request::new(op::NOOP).opaque(5).bytes());
+        let newer = writer.set("k", "2");
+        let hit = Answer::hit(0, "2", newer);
+        assert_eq!(client.receive(WATCH, 2), hit);
+        assert_eq!(client.receive(op::GET, 3), hit);
+        assert_eq!(client.receive(WATCH, 4), hit);
+        assert_eq!(client.receive(op::NOOP, 5), Answer::done(0));
+    }
+
+    #[test]
+    fn who_has_gone_is_forgotten_and_who_sends_no_more_is_answered() {
+        let (server, mut probe) = start();
+        let mut clients: Vec<_> = (0..100).map(|_| waiter(&server, "k", 0)).collect();
+        until_waiting(&mut probe, 100);
+        clients.truncate(30);
+        until_waiting(&mut probe, 30);
+        for client in &mut clients {
+            client.finish_sending();
+            assert_eq!(client.receive(WATCH, 7), Answer::done(0));
+            client.assert_closed();
+        }
+        until_waiting(&mut probe, 0);
+        assert_eq!(Client::connect(&server).set("k", "1"), 1);
+    }
+
+    #[test]
+    fn many_are_told_over_and_over_while_others_write() {
+        let (server, mut probe) = super::start(&["--watch", "-t", "2"]);
+        let mut writer = Client::connect(&server);
+        let mut known = writer.set("k", "0");
+        let mut clients: Vec<_> = (0..200).map(|_| Client::connect(&server)).collect();
+        for round in 1..20_u32 {
+            for client in &mut clients {
+                client.send(&watch("k", known, LONG_MS).opaque(round).bytes());
+            }
+            until_waiting(&mut probe, clients.len());
+            let value = round.to_string();
+            known = writer.set("k", &value);
+            for client in &mut clients {
+                assert_eq!(client.receive(WATCH, round), Answer::hit(0, &value, known));
+            }
+        }
+        assert_eq!(waiting(&mut probe), 0);
+    }
+
+    #[test]
+    fn at_the_end_everybody_is_answered_first() {
+        let (server, mut probe) = start();
+        let mut clients: Vec<_> = (0..50).map(|_| waiter(&server, "k", 0)).collect();
+        until_waiting(&mut probe, 50);
+        drop(probe);
+        let stopping = thread::spawn(move || server.stop());
+        for client in &mut clients {
+            assert_eq!(client.receive(WATCH, 7), Answer::done(0));
+            client.assert_closed();
+        }
+        assert!(stopping.join().unwrap().success());
+    }
+}
