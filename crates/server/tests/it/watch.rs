@@ -229,6 +229,8 @@ fn at_the_end_everybody_is_answered_first() {
 mod binary {
     use super::*;
     use crate::client::{Answer, status};
+    use crate::example_client;
+    use crate::harness::skip_or_fail;
 
     const WATCH: u8 = 0x77;
     const LONG_MS: u32 = 300_000;
@@ -371,5 +373,31 @@ mod binary {
             client.assert_closed();
         }
         assert!(stopping.join().unwrap().success());
+    }
+
+    #[test]
+    fn the_example_client_prints_every_change_that_it_sees() {
+        if example_client::program().is_none() {
+            return skip_or_fail("the example client");
+        }
+        let (server, mut probe) = start();
+        let address = server.addr().to_string();
+        let mut writer = Client::connect(&server);
+        writer.set("k", "1");
+        let watching =
+            thread::spawn(move || example_client::run(&address, &["watch", "k", "--count", "4"], b""));
+        for change in [
+            Request::store(op::SET, "k", "2"),
+            Request::of(op::DELETE, "k"),
+            Request::store(op::SET, "k", ""),
+        ] {
+            until_waiting(&mut probe, 1);
+            writer.ask(&change);
+        }
+        let run = watching.join().unwrap();
+        assert_eq!(
+            (run.code, &run.out[..], &run.err[..]),
+            (0, &b"k: 1\nk: 2\nk: \n"[..], "client: k: Not found\n")
+        );
     }
 }
