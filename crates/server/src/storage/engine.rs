@@ -203,9 +203,14 @@ impl Engine {
         has_more
     }
 
-    /// Whose batches come from here on.
-    pub fn set_asking(&mut self, home: &Arc<Home>) {
-        self.watch.set_asking(home);
+    /// Whose batch comes next: he is told of changes that a connection of his waits for.
+    pub fn set_asking(&mut self, home: Arc<Home>) {
+        self.watch.asking = Some(home);
+    }
+
+    /// Gives him back, when the batch is done.
+    pub fn take_asking(&mut self) -> Option<Arc<Home>> {
+        self.watch.asking.take()
     }
 
     /// Some of those that have waited for an item that has changed, `limit` at most.

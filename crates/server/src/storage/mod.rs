@@ -112,9 +112,11 @@ fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock)
         match inbox.try_recv() {
             Ok(Request::Execute { mut batch, home }) => {
                 patience.note(&batch);
-                engine.set_asking(&home);
+                engine.set_asking(home);
                 engine.execute(&mut batch, clock.now());
-                home.answer(batch);
+                if let Some(home) = engine.take_asking() {
+                    home.answer(batch);
+                }
                 tell_changes(&mut engine);
             }
             Ok(Request::End) | Err(TryRecvError::Disconnected) => return,

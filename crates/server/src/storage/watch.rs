@@ -37,7 +37,7 @@ pub(super) struct Watch {
     /// No item that somebody waits for ends earlier.
     next_end: UnixSeconds,
     /// The front end whose batch is executed.
-    asking: Option<Arc<Home>>,
+    pub(super) asking: Option<Arc<Home>>,
     woken: Vec<Watcher>,
     charge: Charge,
 }
@@ -68,13 +68,6 @@ impl Watch {
 
     pub(super) fn count(&self) -> usize {
         self.count
-    }
-
-    /// Who asks from here on.
-    pub(super) fn set_asking(&mut self, home: &Arc<Home>) {
-        if !self.asking.as_ref().is_some_and(|asking| Arc::ptr_eq(asking, home)) {
-            self.asking = Some(Arc::clone(home));
-        }
     }
 
     /// Notes that a connection waits for a change of an item that ends at `end`, 0 for never. Says whether there is room
@@ -222,10 +215,10 @@ mod tests {
         let (first, second) = (Arc::new(Home::nowhere()), Arc::new(Home::nowhere()));
         let mut watch = watch();
         for home in [&first, &second] {
-            watch.set_asking(home);
+            watch.asking = Some(Arc::clone(home));
             watch.add(KeyHash(1), conn(7), 0);
         }
-        watch.set_asking(&first);
+        watch.asking = Some(first);
         watch.remove(KeyHash(1), conn(8));
         watch.remove(KeyHash(1), conn(7));
         watch.wake(KeyHash(1));

@@ -70,10 +70,10 @@ impl Http {
         let (target, fields) = target.split_once('\n').unwrap_or((target, ""));
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
         for field in fields.lines() {
-            head += &format!("{field}\r\n");
+            head.extend([field, "\r\n"]);
         }
         if method == "PUT" && !fields.contains("Content-Length") && !fields.contains("Transfer-Encoding") {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         self.send(&[head.as_bytes(), b"\r\n", body].concat());
     }
@@ -479,7 +479,7 @@ fn metrics_count_under_the_exporters_names_and_histograms_add_up() {
     let counts: Vec<f64> = buckets.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect();
     assert!(counts.len() == 17 && counts.is_sorted(), "{counts:?}");
     let uses = samples.iter().filter(|(name, _)| name.starts_with("memwire_memory_bytes"));
-    assert_eq!(uses.map(|(_, bytes)| bytes).sum::<f64>(), f64::from(100 << 20), "all of the limit is told");
+    assert_eq!(uses.map(|(_, bytes)| bytes).sum::<f64>() as u64, 100 << 20, "all of the limit is told");
 }
 
 #[test]
