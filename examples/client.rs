@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use memwire::snapshot::Reader;
 use memwire::snapshot::reader::{Damage, Item};
 use serde_json::{Map, Value, json};
+use wire::header::REQUEST_MAGIC;
 use wire::{
     Cas, Command, Concat, Direction, Expiration, FRAME_BODY_BYTES_MAX, Key, KeyEcho, KeyError, Loudness,
     OnMiss, Opcode, Reject, Request, Response, ResponseHeader, Split, Status, StoreMode,
@@ -33,6 +34,8 @@ use wire::{
 /// Requests that are written before the first answer is read. All of them fit into the sockets' buffers: where each
 /// side wrote without reading, both could wait for ever.
 const BATCH_COUNT_MAX: usize = 100;
+/// See `append_watch`.
+const WATCH: Opcode = Opcode(0x77);
 /// Statistics in one answer. A server has some hundred.
 const STATISTICS_COUNT_MAX: usize = 100_000;
 /// Bytes that one read asks for.
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Task::Inspect { file, keys } = &arguments.task {
         return inspect(file, *keys, arguments.json);
+    }
+    if let Task::Watch { key: name, count } = &arguments.task {
+        return watch(arguments, key(name)?, *count);
     }
     let value = match arguments.task.value() {
         Some(value) => value.read()?,
@@ -292,6 +298,55 @@ fn ask_statistics<'a>(connection: &mut Connection, command: Command<'a>) -> Resu
     Ok(Answer { key: key_of(&command), outcome })
 }
 
+/// Prints an item, and each change of it that is seen: of several that come together the last one. The server answers
+/// with no CAS when the time is up that it was given.
+fn watch(arguments: &Arguments, key: Key<'_>, count: Option<u64>) -> Result<ExitCode, Failure> {
+    let mut connection = Connection::open(&arguments.server, arguments.timeout)?;
+    // The server may take a sixteenth more.
+    let wait_ms = u32::try_from(arguments.timeout.as_millis() / 2).unwrap_or(u32::MAX);
+    let (mut known, mut seen) = (None, 0);
+    while count.is_none_or(|count| seen < count) {
+        append_watch(&mut connection.unsent, key, known, wait_ms);
+        let response = connection.receive()?;
+        if response.opcode != WATCH {
+            return Err(Failure::Nonsense(format!("{} for an answer to a watch", response.opcode)));
+        }
+        let (status, cas, value) = (response.status, response.cas, response.value);
+        let outcome = match (status, cas) {
+            (Status::OK, None) => continue,
+            (Status::OK, _) => Outcome::Hit { value, flags: response.flags.unwrap_or(0), cas },
+            _ => Outcome::Refused(status),
+        };
+        known = cas;
+        seen += 1;
+        let answer = Answer { key: Some(key), outcome };
+        if arguments.json {
+            print(&[answer], true)?;
+        } else {
+            let mut out = io::stdout().lock();
+            print_line(&mut out, &answer).and_then(|()| out.flush()).map_err(Failure::Output)?;
+        }
+        if !status.is_ok() && status != Status::NOT_FOUND {
+            return Ok(ExitCode::from(Outcome::Refused(status).exit_code()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// memwire's own request: the key, the CAS that is known, and how long to wait for another one.
+fn append_watch(packet: &mut Vec<u8>, key: Key<'_>, known: Option<Cas>, wait_ms: u32) {
+    let key = key.as_bytes();
+    let key_len = u16::try_from(key.len()).unwrap_or(u16::MAX);
+    packet.extend([REQUEST_MAGIC, WATCH.0]);
+    packet.extend(key_len.to_be_bytes());
+    packet.extend([4, 0, 0, 0]);
+    packet.extend((u32::from(key_len) + 4).to_be_bytes());
+    packet.extend([0; 4]);
+    packet.extend(Cas::to_wire(known).to_be_bytes());
+    packet.extend(wait_ms.to_be_bytes());
+    packet.extend(key);
+}
+
 fn request(opaque: u32, loudness: Loudness, command: Command<'_>) -> Request<'_> {
     Request { opaque, loudness, command }
 }
@@ -438,6 +493,13 @@ enum Task {
         /// settings, items, slabs, sizes, reset; the general ones without it
         group: Option<OsString>,
     },
+    /// Print a value, and again whenever it changes (memwire with --watch)
+    Watch {
+        key: OsString,
+        /// End after so many
+        #[arg(long, value_name = "NUMBER")]
+        count: Option<u64>,
+    },
     /// Print the server's version
     Version,
     /// Ask whether the server answers
@@ -539,6 +601,8 @@ impl Task {
                 Command::Touch { key: key(name)?, expiration: Expiration::from_wire(*ttl) }
             }
             Self::Flush { delay } => Command::Flush { at: delay.map(Expiration::from_wire) },
+            // Watching is no job: it is asked for again and again.
+            Self::Watch { .. } => Command::Noop,
             Self::Version => Command::Version,
             Self::Noop => Command::Noop,
             Self::Inspect { .. } => return Err(Failure::Usage("inspect asks no server".to_owned())),

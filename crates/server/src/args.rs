@@ -118,6 +118,15 @@ pub struct Args {
     #[arg(short = 'X', long)]
     pub disable_dumping: bool,
 
+    /// Serve HTTP on this address: metrics, health, keys, and a page. A port alone is one of the loopback interface.
+    /// HTTP asks for no password.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<String>,
+
+    /// Let clients of the binary protocol wait for an item to change: opcode 0x77, see README. HTTP's can in any case.
+    #[arg(long)]
+    pub watch: bool,
+
     /// Options with a name: `track_sizes`, and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
     pub extended: Vec<String>,

@@ -33,6 +33,10 @@ pub struct Config {
     pub versions: Versions,
     /// Whether clients may flush.
     pub flush: Flush,
+    /// Where to serve HTTP.
+    pub http: Option<SocketAddr>,
+    /// Whether clients of the binary protocol may wait for changes.
+    pub watch: Watch,
     /// What clients may speak.
     pub protocol: Protocol,
     /// Whether clients may end the server.
@@ -84,6 +88,15 @@ pub enum Flush {
     /// They may.
     Allowed,
     /// They get an authentication error.
+    Refused,
+}
+
+/// Whether clients of the binary protocol may wait for changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// They may.
+    Allowed,
+    /// They are told that there is no such command.
     Refused,
 }
 
@@ -165,6 +178,8 @@ impl Default for Config {
             when_full: WhenFull::Evict,
             versions: Versions::Told,
             flush: Flush::Allowed,
+            http: None,
+            watch: Watch::Refused,
             protocol: Protocol::Auto,
             shutdown: Shutdown::Refused,
             dump: Dump::Allowed,
@@ -215,6 +230,8 @@ impl Config {
             when_full: if args.disable_evictions { WhenFull::Refuse } else { WhenFull::Evict },
             versions: if args.disable_cas { Versions::Hidden } else { Versions::Told },
             flush: if args.disable_flush_all { Flush::Refused } else { Flush::Allowed },
+            watch: watch(args)?,
+            http: args.http.as_deref().map(http).transpose()?,
             protocol: protocol(&args.protocol)?,
             shutdown: if args.enable_shutdown { Shutdown::Allowed } else { Shutdown::Refused },
             dump: if args.disable_dumping { Dump::Refused } else { Dump::Allowed },
@@ -483,6 +500,25 @@ fn resolve_host(host: &str, default_port: u16) -> Result<Vec<SocketAddr>, String
     if addresses.is_empty() { Err("has no address".into()) } else { Ok(addresses) }
 }
 
+fn watch(args: &Args) -> Result<Watch, String> {
+    match (args.watch, args.disable_cas) {
+        (true, true) => Err("--watch: clients wait by an item's version, and -C hides it".into()),
+        (true, false) => Ok(Watch::Allowed),
+        (false, _) => Ok(Watch::Refused),
+    }
+}
+
+fn http(address: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = address.parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    if !address.contains(':') || address.parse::<IpAddr>().is_ok() {
+        return Err(format!("--http {address}: a port is missing, as in 127.0.0.1:8080"));
+    }
+    let mut addresses = address.to_socket_addrs().map_err(|error| format!("--http {address}: {error}"))?;
+    addresses.next().ok_or_else(|| format!("--http {address}: has no address"))
+}
+
 fn unix_mask(mask: &str) -> Result<u32, String> {
     match u32::from_str_radix(mask, 8) {
         Ok(mask) if mask <= 0o777 => Ok(mask),
@@ -582,6 +618,20 @@ mod tests {
         assert_eq!(listen(&["notls:127.0.0.1:9"]), tcp(&["127.0.0.1:9"]));
         assert_eq!(listen(&[]), Listen::TcpAnywhere(11211));
         assert!(resolve(&["-l", "127.0.0.1:http"]).unwrap_err().starts_with("-l 127.0.0.1:http"));
+    }
+
+    #[test]
+    fn http_is_off_unless_it_has_an_address_and_a_port_alone_is_of_the_loopback_interface() {
+        let http = |args: &[&str]| resolve(args).map(|resolved| resolved.config.http);
+        let address = |address: &str| Ok(Some(address.parse().unwrap()));
+        assert_eq!(http(&[]), Ok(None));
+        assert_eq!(http(&["--http", "8080"]), address("127.0.0.1:8080"));
+        assert_eq!(http(&["--http", "0.0.0.0:80"]), address("0.0.0.0:80"));
+        assert_eq!(http(&["--http", "[::1]:80"]), address("[::1]:80"));
+        for bad in ["", "127.0.0.1", "::1", "localhost", "65536"] {
+            assert!(http(&["--http", bad]).unwrap_err().contains("a port is missing"), "{bad}");
+        }
+        assert!(http(&["--http", "127.0.0.1:http"]).unwrap_err().starts_with("--http 127.0.0.1:http"));
     }
 
     #[test]

@@ -202,6 +202,8 @@ pub struct StorageFigures {
     pub live_bytes: usize,
     /// Bytes of the ghost.
     pub ghost_bytes: usize,
+    /// Connections that wait for an item to change.
+    pub watcher_count: usize,
     /// Segments without an item that are still being sent from.
     pub lent_segments: usize,
     /// Segments of whose bytes up to a quarter, a half, three quarters, and all are alive.

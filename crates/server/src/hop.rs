@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use crate::message::Batch;
+use crate::message::{Batch, ConnId};
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// Wakes a thread that sleeps, and costs one load where it does not.
@@ -36,6 +36,13 @@ impl Bell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// For a thread that is put to sleep by something else, such as a runtime of tasks: from here on it is rung for, once.
+    /// Its last look at its queues comes behind this.
+    pub fn expect_ring(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
     /// For everybody else, after filling a queue.
     pub fn ring_if_asleep(&self) {
         fence(Ordering::SeqCst);
@@ -55,6 +62,7 @@ impl fmt::Debug for Bell {
 #[derive(Debug)]
 pub struct Home {
     answers: Sender<Box<Batch>>,
+    changes: Option<Sender<ConnId>>,
     bell: Arc<Bell>,
 }
 
@@ -62,7 +70,26 @@ impl Home {
     /// Answers go into `answers`, and then `bell` rings.
     #[must_use]
     pub fn new(answers: Sender<Box<Batch>>, bell: Arc<Bell>) -> Self {
-        Self { answers, bell }
+        Self { answers, changes: None, bell }
+    }
+
+    /// The same, where the connections go into `changes` whose item has changed that they wait for. It must have room for
+    /// each of them.
+    #[must_use]
+    pub fn with_changes(self, changes: Sender<ConnId>) -> Self {
+        Self { changes: Some(changes), ..self }
+    }
+
+    /// Tells that an item has changed that a connection waits for.
+    pub fn wake(&self, conn: ConnId) {
+        if self.changes.as_ref().is_some_and(|changes| changes.send(conn).is_ok()) {
+            self.bell.ring_if_asleep();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self::new(crossbeam_channel::bounded(0).0, Arc::new(Bell::new(|| {})))
     }
 
     /// Sends a batch home. One whose front end is gone is dropped with it.
@@ -104,6 +131,12 @@ impl Storage {
     /// Sends a batch, whose answers go to `home`.
     pub fn execute(&self, batch: Box<Batch>, home: &Arc<Home>) {
         self.send(Request::Execute { batch, home: Arc::clone(home) });
+    }
+
+    /// Requests that wait for the storage thread.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.requests.len()
     }
 
     /// Ends the storage thread, when everything that was sent before is done.

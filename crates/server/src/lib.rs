@@ -1,14 +1,17 @@
 //! memwire: a memcached server that stores what it sends.
 //!
 //! Folders are threads or pure code. [`net`] is the event loops, [`storage`] the one thread that touches the data;
+//! [`admin`] is its HTTP;
 //! [`session`] is the protocols, without I/O. What passes between them is [`message`], and how it gets there is
 //! [`hop`]. `ARCHITECTURE.md` tells the whole.
 
+pub mod admin;
 pub mod args;
 pub mod clock;
 pub mod config;
 pub mod figures;
 pub mod hop;
+pub mod latency;
 pub mod limits;
 pub mod message;
 pub mod meter;

@@ -109,6 +109,30 @@ pub const SNAPSHOT_AT_END_MS: u64 = 60_000;
 /// A restart goes on with the version that the snapshot tells and so many for each second since. No storage thread writes
 /// that many.
 pub const VERSIONS_PER_SECOND_MAX: u64 = 1 << 24;
+/// Connections that HTTP serves at a time. Further ones wait in the backlog.
+pub const HTTP_CONNECTIONS_MAX: usize = 2048;
+/// What an HTTP connection holds besides the values that it moves: itself and its buffers.
+pub const HTTP_CONNECTION_BYTES: usize = 24 << 10;
+/// The longest head of an HTTP request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header fields of an HTTP request, at most.
+pub const HTTP_FIELDS_MAX: usize = 64;
+/// An HTTP client that sends nothing of a request or takes nothing of an answer for so long is given up.
+pub const HTTP_STALL_MS: u64 = 10_000;
+/// Connections that may wait for changes of the same item.
+pub const WATCHERS_PER_KEY_MAX: usize = 4096;
+/// Connections that may wait for changes of any item.
+pub const WATCHERS_MAX: usize = 64 << 10;
+/// What each of them takes.
+pub const WATCHER_BYTES: usize = 160;
+/// Those that are woken between two batches.
+pub const WAKES_PER_TURN: usize = 1024;
+/// Of the connections of HTTP so many may wait for changes: the rest is for who wants to know how the server is.
+pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX - 128;
+/// The longest wait for a change of an item, and how long it is where nobody says.
+pub const WATCH_WAIT_MS_MAX: u32 = 600_000;
+/// See [`WATCH_WAIT_MS_MAX`].
+pub const WATCH_WAIT_MS: u32 = 30_000;
 
 /// How long an orderly shutdown waits for answers to be taken.
 pub const DRAIN_MS: u64 = 5000;

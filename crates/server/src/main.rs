@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use memwire::admin;
 use memwire::args::Args;
 use memwire::clock::Clock;
 use memwire::config::{Config, Resolved};
 use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
-use memwire::server::Server;
+use memwire::server::{Server, Stage};
 use memwire::snapshot::{self, restore};
 use memwire::storage::{self, Engine};
 
@@ -93,6 +94,7 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     }
     // What can fail, fails before the process leaves the terminal. Ports below 1024 are taken before root is given up.
     let listeners = listener::Listeners::open(&config)?;
+    let http = config.http.map(admin::Listener::open).transpose()?;
     config.listen = config.listen.with_ports_of(&listeners.tcp_addresses());
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
@@ -107,7 +109,7 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     if let Some(user) = user {
         process::become_user(&user, listeners.unix_path())?;
     }
-    serve(&server, engine, listeners, signals)?;
+    serve(&server, engine, listeners, http, signals)?;
     Ok(())
 }
 
@@ -116,6 +118,7 @@ fn serve(
     server: &Arc<Server>,
     engine: Engine,
     listeners: listener::Listeners,
+    http: Option<admin::Listener>,
     signals: listener::Signals,
 ) -> Result<(), String> {
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
@@ -126,10 +129,18 @@ fn serve(
         .collect();
     let loops = loops.map_err(|error| format!("I/O threads: {error}"))?;
 
+    let http_port = http.as_ref().and_then(|http| http.address().ok());
+    let http = http.map(|http| admin::spawn(http, Arc::clone(server), storage.storage())).transpose();
+    let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
+
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
-        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses())?;
+        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http_port)?;
     }
     let listened = listeners.run(signals, server, &loops);
+    server.enter(Stage::Draining);
+    if let Some(http) = &http {
+        http.drain();
+    }
     for event_loop in &loops {
         event_loop.drain();
     }
@@ -138,6 +149,9 @@ fn serve(
     }
     if let Some(snapshots) = snapshots {
         snapshots.finish();
+    }
+    if let Some(http) = http {
+        http.join();
     }
     storage.join();
     listened.map_err(|error| format!("listening: {error}"))

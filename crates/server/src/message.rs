@@ -11,6 +11,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
@@ -40,6 +41,8 @@ pub struct Batch {
     pub large: Vec<Bytes>,
     /// Values of answers that are lent from where they are stored, until the answers are sent once.
     pub lent: Vec<Bytes>,
+    /// When its first byte was about to be read.
+    pub began: Option<Instant>,
     /// For its buffers.
     charge: Charge,
     /// The most that each buffer has held since they were last looked at, and how often it was used since.
@@ -64,7 +67,7 @@ pub struct Run {
 }
 
 /// A connection of one event loop: a slot, and which of the slot's occupants it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     /// The slot.
     pub slot: u32,
@@ -92,7 +95,7 @@ pub struct Op {
 pub struct Tag(pub u64);
 
 /// 32 bits of a key's hash. See [`index`](crate::storage::index) for what each bit decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub u32);
 
 /// A range of a batch's bytes.
@@ -252,6 +255,16 @@ pub enum Command {
     Peek(Reading),
     /// The value, and the end of the item.
     Take,
+    /// The item when it has another version than this one, 0 for none at all; see `storage::watch`. It stands at the end
+    /// of its run, and a connection has one at a time.
+    Watch {
+        /// The version that the client knows.
+        known: u64,
+        /// For how long, which is its front end's business.
+        wait_ms: u32,
+    },
+    /// The end of waiting. The operation needs the key's hash alone.
+    Unwatch,
 }
 
 /// Whether a value is wanted, or its length alone.
@@ -505,6 +518,10 @@ pub enum Reply {
     Scanned(Box<ScanPage>),
     /// A piece of all items, as packets.
     Snapshot(Box<Piece>),
+    /// The item is as the client knows it. When that may have changed, the connection is told, and asks again.
+    Waiting,
+    /// Too many wait already.
+    TooManyWait,
     /// What `mg` tells of an item.
     Found {
         /// The client's 32 bits.
@@ -712,6 +729,7 @@ impl Command {
             | Self::Sample
             | Self::MetaGet { .. }
             | Self::MetaCount { .. }
+            | Self::Watch { .. }
             | Self::Take
             | Self::Add { .. } => true,
             Self::Concat { value, .. }

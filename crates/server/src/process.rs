@@ -8,6 +8,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, chown, daemon, initgroups, setgid, setuid};
 
 use crate::config::{Config, Process};
+use crate::limits::HTTP_CONNECTIONS_MAX;
 
 /// File descriptors that are no connections: listeners, signals, logs; and, for each I/O thread, poll and waker.
 const OTHER_FILES: u64 = 64;
@@ -19,7 +20,8 @@ const FILES_PER_THREAD: u64 = 2;
 /// A sentence, where the system's limit is lower and cannot be raised.
 pub fn raise_file_limit(config: &Config) -> Result<(), String> {
     let other = OTHER_FILES.saturating_add(FILES_PER_THREAD.saturating_mul(config.threads as u64));
-    let needed = (config.connections_max as u64).saturating_add(other);
+    let http = if config.http.is_some() { HTTP_CONNECTIONS_MAX as u64 } else { 0 };
+    let needed = (config.connections_max as u64).saturating_add(other).saturating_add(http);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| format!("file limit: {error}"))?;
     if soft >= needed {
         return Ok(());
@@ -89,6 +91,14 @@ pub fn become_user(user: &User, unix_socket: Option<&Path>) -> Result<(), String
         .and_then(|()| setgid(user.gid))
         .and_then(|()| setuid(user.uid))
         .map_err(|error| refused(&error))
+}
+
+/// Bytes of the process in memory, as far as the system tells.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// The file with the process id. It goes when the server ends.

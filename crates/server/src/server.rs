@@ -1,12 +1,14 @@
 //! What all threads of one server share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
 use crate::snapshot;
@@ -20,6 +22,8 @@ pub struct Server {
     pub clock: Clock,
     /// What the event loops count.
     pub counters: ServerCounters,
+    /// How long requests take.
+    pub latency: Latency,
     /// Bytes of large values and buffers.
     pub meter: Arc<Meter>,
     /// Large values that are being received.
@@ -28,6 +32,7 @@ pub struct Server {
     pub unfinished: Arc<Receiving>,
     /// The way to the snapshot thread.
     pub snapshots: snapshot::Handle,
+    stage: AtomicU8,
     /// The last number that a client was given.
     client_ids: AtomicU64,
     hasher: FixedState,
@@ -41,6 +46,8 @@ impl Server {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
             unfinished: Arc::new(Receiving::new(config.unfinished_bytes_max())),
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
+            latency: Latency::new(config.threads),
+            stage: AtomicU8::new(Stage::Ready as u8),
             config,
             clock,
             client_ids: AtomicU64::new(0),
@@ -48,6 +55,21 @@ impl Server {
             snapshots: snapshot::Handle::default(),
             hasher: FixedState::with_seed(seed),
         }
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            stage if stage == Stage::Ready as u8 => Stage::Ready,
+            stage if stage == Stage::Restoring as u8 => Stage::Restoring,
+            _ => Stage::Draining,
+        }
+    }
+
+    /// From here on it is told to be at `stage`.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
     /// Ends the server as a signal would: what has been asked for is answered first.
@@ -71,6 +93,26 @@ impl Server {
         hasher.write(key);
         KeyHash((hasher.finish() >> 32) as u32)
     }
+}
+
+/// How far a server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It serves.
+    Ready,
+    /// It fills itself from a file first.
+    Restoring,
+    /// It answers what it was asked, and ends.
+    Draining,
+}
+
+/// How long somebody waits for a change who asks for `wait_ms`: up to a sixteenth more, so that many who began together do
+/// not all ask again together.
+#[must_use]
+pub fn waiting_time(wait_ms: u64) -> Duration {
+    // Without random numbers they do, which is no fault.
+    let jitter_ms = getrandom::u64().map_or(0, |random| random % (wait_ms / 16 + 1));
+    Duration::from_millis(wait_ms + jitter_ms)
 }
 
 /// What listener and event loops count, for all of the server.
@@ -159,6 +201,13 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_a_sixteenth_longer_at_most() {
+        assert_eq!(waiting_time(0), Duration::ZERO);
+        let times: Vec<_> = (0..100).map(|_| waiting_time(1600).as_millis()).collect();
+        assert!(times.iter().all(|ms| (1600..=1700).contains(ms)) && times.iter().any(|ms| *ms != times[0]));
+    }
 
     #[test]
     fn no_more_is_received_at_a_time_than_the_limit() {

@@ -213,7 +213,7 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
 }
 
 /// Seconds of CPU that the process has used, in user mode and in the system.
-fn cpu_times() -> (String, String) {
+pub(crate) fn cpu_times() -> (String, String) {
     let seconds = |time: TimeVal| format!("{}.{:06}", time.tv_sec(), time.tv_usec());
     match getrusage(UsageWho::RUSAGE_SELF) {
         Ok(usage) => (seconds(usage.user_time()), seconds(usage.system_time())),

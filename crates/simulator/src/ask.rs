@@ -197,7 +197,9 @@ impl Answer {
             Reply::NotFound => Self::NotFound,
             Reply::Exists => Self::Exists,
             Reply::NotStored => Self::NotStored,
-            Reply::Peeked { .. } | Reply::Length(_) | Reply::Sum(_) => Self::Done,
+            Reply::Peeked { .. } | Reply::Waiting | Reply::TooManyWait | Reply::Length(_) | Reply::Sum(_) => {
+                Self::Done
+            }
             Reply::NonNumeric | Reply::Overflow => Self::NonNumeric,
             Reply::Refused(why) => Self::Refused(*why),
         }

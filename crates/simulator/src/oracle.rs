@@ -210,6 +210,8 @@ impl Oracle {
             | Command::Patch { .. }
             | Command::Expire { .. }
             | Command::Peek(_)
+            | Command::Watch { .. }
+            | Command::Unwatch
             | Command::Take => Answer::Done,
             Command::Get => self.hit(key),
             Command::GetAndTouch { expiration } => {

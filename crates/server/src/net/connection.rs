@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::limits::{
     CONNECTION_BYTES, LARGE_READ_BYTES_PER_TURN, LINGER_BYTES, READ_BYTES_PER_TURN, RESERVE_BYTES,
@@ -16,6 +17,7 @@ use crate::meter::{Charge, Crowding, Meter, Use};
 use crate::net::buffer::Buffer;
 use crate::net::outbox::Outbox;
 use crate::net::socket::{Socket, Transport};
+use crate::net::wait::Wait;
 use crate::server::{Place, Server};
 use crate::session::{Next, Output, Parsed, Session};
 use crate::storage::block::Block;
@@ -36,6 +38,8 @@ pub struct Connection<S> {
     half_closed: bool,
     /// Whether a run of operations is on its way to the storage thread or back.
     in_flight: bool,
+    /// Set while its client waits for an item to change.
+    wait: Option<Box<Wait>>,
     /// Whether it stands in its event loop's queue.
     queued: bool,
     /// Whether its loop looks after the progress of its long request.
@@ -144,6 +148,7 @@ impl<S: Transport> Connection<S> {
             readable: false,
             half_closed: false,
             in_flight: false,
+            wait: None,
             queued: false,
             watched: false,
             has_progressed: false,
@@ -165,8 +170,43 @@ impl<S: Transport> Connection<S> {
 
     /// The peer sends no more than what is there.
     pub fn set_half_closed(&mut self) {
+        self.end_wait();
         self.readable = true;
         self.half_closed = true;
+    }
+
+    /// Its client waits until an item has changed, or until the time is up. One that sends no more waits for nothing.
+    fn begin_wait(&mut self, op: &Op, batch: &Batch) {
+        self.wait.get_or_insert_with(|| Box::new(Wait::noted(op, batch))).note();
+        if self.half_closed {
+            self.end_wait();
+        }
+    }
+
+    /// Until when its client waits, if the storage thread has noted it.
+    #[must_use]
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.wait.as_ref().and_then(|wait| wait.until())
+    }
+
+    /// What its client waits for, if the storage thread may have noted it.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<KeyHash> {
+        self.wait.as_ref().map(|wait| wait.hash())
+    }
+
+    /// What its client waits for may have changed.
+    pub fn wake(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.wake();
+        }
+    }
+
+    /// Its client waits no more.
+    pub fn end_wait(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.end();
+        }
     }
 
     /// It tries again to receive its request.
@@ -232,7 +272,10 @@ impl<S: Transport> Connection<S> {
             Inbound::NoRoom => false,
             _ => self.readable,
         };
-        let has_input = has_input || self.session.has_more();
+        let has_input = match &self.wait {
+            Some(wait) => wait.wants_turn(),
+            None => has_input || self.session.has_more(),
+        };
         match self.phase {
             Phase::Open => has_input && !self.in_flight && self.outbox.is_empty(),
             Phase::Lingering { .. } => self.readable,
@@ -297,13 +340,20 @@ impl<S: Transport> Connection<S> {
             let (op, reply) = (&batch.ops[at], &batch.replies[at]);
             match op.command {
                 Command::Reserve { .. } => self.take_reservation(reply),
+                Command::Watch { .. } if matches!(reply, Reply::Waiting) => self.begin_wait(op, batch),
+                Command::Watch { .. } | Command::Unwatch => {
+                    self.wait = None;
+                    self.session.render(op, reply, batch, server, output);
+                }
                 _ => self.session.render(op, reply, batch, server, output),
             }
         }
         if run.executed < run.op_count {
             let first_left = &batch.ops[run.executed_ops().end];
             // Room that was not asked for is asked for again. What it is for is no request any more.
-            if !matches!(first_left.command, Command::Reserve { .. }) {
+            if let Some(wait) = &mut self.wait {
+                wait.was_left();
+            } else if !matches!(first_left.command, Command::Reserve { .. }) {
                 self.session.take_back(first_left);
                 // A request that is answered in many parts goes on from its session: its bytes were done with before.
                 if !self.session.has_more() {
@@ -370,6 +420,10 @@ impl<S: Transport> Connection<S> {
     }
 
     fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
+        if let Some(wait) = &mut self.wait {
+            wait.ask(batch);
+            return Ok(());
+        }
         if self.session.resume(batch) {
             return Ok(());
         }

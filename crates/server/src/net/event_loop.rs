@@ -7,7 +7,7 @@
 //! The loop sleeps in its poll, and only there. Before it does, it says so on its bell and looks at its queues for
 //! the last time; see [`hop`](crate::hop).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use crate::limits::{
     BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
     RECEIVE_RETRY_MS, STALL_MS,
 };
-use crate::message::{Batch, ConnId};
+use crate::message::{Batch, Command, ConnId, KeyHash, Op, Run, Span, Tag};
 use crate::meter::{Charge, Use};
 use crate::net::connection::{Connection, Traffic, Wish};
 use crate::net::slots::Slots;
@@ -90,12 +90,17 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
     }));
     let (orders, inbox) = crossbeam_channel::unbounded();
     let (home, answers) = crossbeam_channel::bounded(BATCHES_PER_LOOP);
-    let home = Arc::new(Home::new(home, Arc::clone(&bell)));
+    let (tell_change, changes) = crossbeam_channel::unbounded();
+    let home = Arc::new(Home::new(home, Arc::clone(&bell)).with_changes(tell_change));
     let event_loop = EventLoop {
+        number,
         poll,
         bell: Arc::clone(&bell),
         orders: inbox,
         answers,
+        changes,
+        waits: BTreeSet::new(),
+        forsaken: Vec::new(),
         home,
         storage,
         connections: Slots::default(),
@@ -118,10 +123,18 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
 }
 
 struct EventLoop {
+    number: usize,
     poll: Poll,
     bell: Arc<Bell>,
     orders: Receiver<Order>,
     answers: Receiver<Box<Batch>>,
+    /// Connections whose clients wait for an item that may have changed: each stands here once for each time that it was
+    /// noted.
+    changes: Receiver<ConnId>,
+    /// Those that wait, by the time that they have for it.
+    waits: BTreeSet<(Instant, ConnId)>,
+    /// Those that have waited and are gone: the storage thread is to forget them.
+    forsaken: Vec<(ConnId, KeyHash)>,
     home: Arc<Home>,
     storage: Storage,
     server: Arc<Server>,
@@ -158,7 +171,10 @@ impl EventLoop {
             }
             self.take_events(&events);
             self.take_orders();
+            // What tells of a change comes behind the answer that says that one waits.
+            let changed: Vec<_> = self.changes.try_iter().take(self.connections.len()).collect();
             self.take_answers();
+            self.end_waits(&changed);
             self.read_ready();
             self.end_lingering();
             self.retry_receiving();
@@ -170,7 +186,7 @@ impl EventLoop {
     /// Waits until there is something to do, if there is nothing.
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         events.clear();
-        let may_read = !self.ready.is_empty() && !self.spare.is_empty();
+        let may_read = (!self.ready.is_empty() || !self.forsaken.is_empty()) && !self.spare.is_empty();
         let polled = if may_read {
             self.poll.poll(events, Some(Duration::ZERO))
         } else {
@@ -187,11 +203,11 @@ impl EventLoop {
 
     /// Stays awake for a moment, because waking costs more.
     fn something_comes_soon(&mut self, events: &mut Events) -> io::Result<bool> {
-        let Self { poll, orders, answers, patience, spare, .. } = self;
+        let Self { poll, orders, answers, changes, patience, spare, .. } = self;
         let mut polled = Ok(());
         let mut looks_first = spare.len() == BATCHES_PER_LOOP;
         let came = patience.wait(|| {
-            if !answers.is_empty() || !orders.is_empty() {
+            if !answers.is_empty() || !orders.is_empty() || !changes.is_empty() {
                 return true;
             }
             // While a batch is on its way, the storage thread may want this core first.
@@ -205,10 +221,10 @@ impl EventLoop {
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.next_deadline().map(|next| next.saturating_duration_since(Instant::now()));
-        let Self { poll, bell, orders, answers, .. } = self;
+        let Self { poll, bell, orders, answers, changes, .. } = self;
         let mut polled = Ok(());
         bell.sleep_unless(
-            || !orders.is_empty() || !answers.is_empty(),
+            || !orders.is_empty() || !answers.is_empty() || !changes.is_empty(),
             || polled = poll.poll(events, timeout),
         );
         polled
@@ -216,7 +232,14 @@ impl EventLoop {
 
     fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
-        lingering.into_iter().chain(self.drain_until).chain(self.retry_at).chain(self.look_at).min()
+        let waiting = self.waits.first().map(|(until, _)| *until);
+        lingering
+            .into_iter()
+            .chain(waiting)
+            .chain(self.drain_until)
+            .chain(self.retry_at)
+            .chain(self.look_at)
+            .min()
     }
 
     fn take_events(&mut self, events: &Events) {
@@ -232,6 +255,7 @@ impl EventLoop {
                 connection.set_readable();
             }
             if event.is_read_closed() {
+                forget(&mut self.waits, id, connection);
                 connection.set_half_closed();
             }
             if event.is_writable() {
@@ -267,6 +291,8 @@ impl EventLoop {
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.set_readable();
+                forget(&mut self.waits, id, connection);
+                connection.end_wait();
             }
             self.grant(id);
         }
@@ -281,6 +307,12 @@ impl EventLoop {
             for run in &batch.runs {
                 if let Some(connection) = self.connections.get_mut(run.conn) {
                     connection.take_answers(run, &batch, &self.server, &mut self.output, &mut self.traffic);
+                    if self.drain_until.is_some() {
+                        connection.end_wait();
+                    }
+                    if let Some(until) = connection.waits_until() {
+                        self.waits.insert((until, run.conn));
+                    }
                     if connection.begins_to_be_watched() {
                         self.watch(run.conn);
                     }
@@ -292,6 +324,9 @@ impl EventLoop {
                     self.grant(run.conn);
                 }
             }
+            if let Some(began) = batch.began {
+                self.server.latency.note(self.number, &batch, began.elapsed());
+            }
             batch.recycle();
             self.spare.push(batch);
             self.output_charge.set(self.output.capacity_bytes());
@@ -300,10 +335,14 @@ impl EventLoop {
 
     /// Gives each connection that stands in the queue one turn, as far as one batch goes.
     fn read_ready(&mut self) {
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.forsaken.is_empty() {
             return;
         }
         let Some(mut batch) = self.spare.pop() else { return };
+        for (conn, hash) in self.forsaken.drain(..) {
+            forsake(&mut batch, conn, hash);
+        }
+        batch.began = Some(Instant::now());
         for _ in 0..self.ready.len() {
             if batch.input.len() >= INPUT_BYTES_PER_BATCH {
                 break;
@@ -327,6 +366,27 @@ impl EventLoop {
         } else {
             self.patience.note(&batch);
             self.storage.execute(batch, &self.home);
+        }
+    }
+
+    /// Lets those ask again for whom there may be a change, and ends the waiting of those whose time is up.
+    fn end_waits(&mut self, changed: &[ConnId]) {
+        for &id in changed {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            forget(&mut self.waits, id, connection);
+            connection.wake();
+            self.grant(id);
+        }
+        if self.waits.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(&(until, id)) = self.waits.first().filter(|(until, _)| *until <= now) {
+            self.waits.remove(&(until, id));
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.end_wait();
+            }
+            self.grant(id);
         }
     }
 
@@ -416,6 +476,10 @@ impl EventLoop {
         let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
+        forget(&mut self.waits, id, &connection);
+        if let Some(hash) = connection.waits_for() {
+            self.forsaken.push((id, hash));
+        }
         // Closing the socket ends its reports in any case.
         let _ = connection.socket().deregister(self.poll.registry());
         self.server.counters.curr_connections.fetch_sub(1, Ordering::Relaxed);
@@ -434,4 +498,18 @@ impl EventLoop {
             }
         }
     }
+}
+
+/// A connection's time to wait is of no interest any more.
+fn forget(waits: &mut BTreeSet<(Instant, ConnId)>, id: ConnId, connection: &Connection<Socket>) {
+    if let Some(until) = connection.waits_until() {
+        waits.remove(&(until, id));
+    }
+}
+
+/// Has the storage thread forget that a connection waits.
+fn forsake(batch: &mut Batch, conn: ConnId, hash: KeyHash) {
+    let first_op = batch.ops.len() as u32;
+    batch.ops.push(Op { command: Command::Unwatch, key: Span::default(), hash, starts_at: 0, tag: Tag(0) });
+    batch.runs.push(Run { conn, first_op, op_count: 1, input: Span::default(), executed: 0 });
 }

@@ -277,16 +277,22 @@ fn cannot(address: impl std::fmt::Display) -> impl FnOnce(io::Error) -> String {
 }
 
 /// Writes the TCP ports to the file that `MEMCACHED_PORT_FILENAME` names, as memcached does it for test suites:
-/// a line for each address, `TCP INET: 11211`. The file appears whole.
+/// a line for each address, `TCP INET: 11211`, and one for HTTP. The file appears whole.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn write_port_file(path: &Path, addresses: &[SocketAddr]) -> Result<(), String> {
+pub fn write_port_file(
+    path: &Path,
+    addresses: &[SocketAddr],
+    http: Option<SocketAddr>,
+) -> Result<(), String> {
     let mut text = Vec::new();
-    for address in addresses {
+    for (name, address) in
+        addresses.iter().map(|address| ("TCP", address)).chain(http.iter().map(|http| ("HTTP", http)))
+    {
         let family = if address.is_ipv4() { "INET" } else { "INET6" };
         // Writing to a vector does not fail.
-        let _ = writeln!(text, "TCP {family}: {}", address.port());
+        let _ = writeln!(text, "{name} {family}: {}", address.port());
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lck");

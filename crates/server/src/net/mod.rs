@@ -17,3 +17,4 @@ pub mod listener;
 pub mod outbox;
 pub mod slots;
 pub mod socket;
+mod wait;

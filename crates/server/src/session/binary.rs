@@ -10,14 +10,20 @@ use wire::{
 };
 use zerocopy::FromBytes;
 
-use crate::config::Flush;
+use crate::config::{Flush, Watch};
 use crate::figures::Group;
+use crate::limits::WATCH_WAIT_MS_MAX;
 use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value};
 use crate::server::Server;
 use crate::session::output::Body;
 use crate::session::{Next, Output, Parsed};
 use crate::stats;
 use crate::storage::log::is_inline;
+
+/// Not memcached's: see `--watch`.
+const WATCH: Opcode = Opcode(0x77);
+/// As memcached's `PROTOCOL_BINARY_RESPONSE_EBUSY`, which it never sends.
+const BUSY: Status = Status::new(0x85);
 
 /// See [`Session::parse`](crate::session::Session::parse).
 pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
@@ -36,6 +42,11 @@ pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
                 if bytes > rest.len() {
                     break Next::Skip { bytes: bytes.saturating_sub(rest.len()) };
                 }
+            }
+            Step::Last { op, bytes } => {
+                batch.ops.push(op);
+                at = at.saturating_add(bytes);
+                break Next::Pause;
             }
             Step::Close { op } => {
                 batch.ops.extend(op);
@@ -66,6 +77,8 @@ pub(super) fn refuse_large(batch: &mut Batch, head: Span, server: &Server) {
 enum Step {
     /// A request of so many bytes that is answered. Where they are not all there, the rest is of no interest.
     Answer { op: Op, bytes: usize },
+    /// The same with nothing behind it in the same run.
+    Last { op: Op, bytes: usize },
     /// A request after which the connection is closed.
     Close { op: Option<Op> },
     /// A part of a request.
@@ -96,6 +109,9 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
         Err(reject) => return refuse(reject, rest, at),
     };
     let bytes = head_bytes(packet.header).saturating_add(packet.value_len());
+    if packet.header.opcode == WATCH && bytes > HEADER_BYTES && server.config.watch == Watch::Allowed {
+        return watch(&packet, missing, at, server);
+    }
     if let Err(reject) = shape::check(packet.header) {
         return refuse(reject, rest, at);
     }
@@ -124,6 +140,23 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
         }
         Err(reject) => refuse(reject, rest, at),
     }
+}
+
+/// Waits for another version of an item: the header has the one that is known, the extras the milliseconds.
+fn watch(packet: &Packet<'_, RequestHeader>, missing: usize, at: usize, server: &Server) -> Step {
+    let key_len = usize::from(packet.header.key_len());
+    let is_legal = packet.header.extras_len == 4 && (1..=KEY_BYTES_MAX).contains(&key_len);
+    if !is_legal || packet.value_len() > 0 {
+        log::debug!("refused a request to wait: its lengths are wrong");
+        let note = Note { status: Status::INVALID, ..Note::of(packet.header) };
+        return Step::Close { op: Some(note.op(at)) };
+    }
+    if missing > 0 {
+        return Step::Incomplete(Next::Read { missing });
+    }
+    let wait_ms = packet.extras.try_into().map_or(0, u32::from_be_bytes).min(WATCH_WAIT_MS_MAX);
+    let command = Command::Watch { known: packet.header.cas.get(), wait_ms };
+    Step::Last { op: keyed_op(command, packet, at, server), bytes: head_bytes(packet.header) }
 }
 
 /// What header and key decide about a value before it is there: that it is too large, or where it is read to.
@@ -320,6 +353,10 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Touched { flags, cas } => {
             answer(Response { extras: &flags.to_be_bytes(), ..success(note, *cas) }, output);
         }
+        Reply::TooManyWait => {
+            let value = &b"Too many wait"[..];
+            answer(Response { value, ..Response::empty(note.opcode, BUSY, note.opaque, None) }, output);
+        }
         Reply::Exists => error(note, Status::EXISTS, output),
         Reply::NotStored => error(note, Status::NOT_STORED, output),
         Reply::NonNumeric => error(note, Status::NON_NUMERIC, output),
@@ -328,6 +365,7 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         // Nothing in this protocol asks for it.
         Reply::Scanned(_)
         | Reply::Snapshot(_)
+        | Reply::Waiting
         | Reply::Found { .. }
         | Reply::MetaStored { .. }
         | Reply::MetaCounted { .. }

@@ -28,6 +28,28 @@ impl Engine {
         self.hit(at, answers)
     }
 
+    /// The item if it is another than the client knows; else the connection waits for that.
+    pub(super) fn watch(&mut self, item: Item<'_>, known: u64, answers: &mut Answers<'_>) -> Reply {
+        let found = self.lookup(item);
+        let version = found.and_then(|at| self.version(at)).map_or(0, Cas::get);
+        match found {
+            Some(at) if version != known => {
+                self.note_read(at);
+                self.hit(at, answers)
+            }
+            None if version != known => Reply::NotFound,
+            found => {
+                let end = found.map_or(0, |at| self.log.header(at).expiration());
+                if self.watch.add(item.hash, answers.conn, end) { Reply::Waiting } else { Reply::TooManyWait }
+            }
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, item: Item<'_>, answers: &Answers<'_>) -> Reply {
+        self.watch.remove(item.hash, answers.conn);
+        Reply::Done
+    }
+
     pub(super) fn get_and_touch(
         &mut self,
         item: Item<'_>,
@@ -59,7 +81,7 @@ impl Engine {
         };
         self.counters.touch_hits += 1;
         let expiration = unix_time(expiration, self.now);
-        self.log.set_expiration(at, expiration);
+        self.set_expiration(at, expiration);
         Some(at)
     }
 
@@ -302,6 +324,7 @@ impl Engine {
             let cas = self.next_cas();
             self.newest_cas = cas.get();
             self.log.set_cas(at, cas);
+            self.note_change(self.log.header(at).hash());
             let now = self.now;
             let header = self.log.header_mut(at);
             *header = header.with_frequency_min(1);

@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 use crate::clock::UnixSeconds;
 use crate::figures::{Counters, Group, StorageFigures, StorageStats};
+use crate::hop::Home;
 use crate::limits::{BYTES_PER_BATCH, CROWDED_BYTES_PER_RUN, LOOKUPS_AHEAD};
-use crate::message::{Arena, Batch, Command, Meta, MetaGet, Op, Refusal, Reply, Span, Value};
+use crate::message::{Arena, Batch, Command, ConnId, Meta, MetaGet, Op, Refusal, Reply, Span, Value};
 use crate::meter::Meter;
 use crate::storage::block::Blocks;
 use crate::storage::detail::Detail;
@@ -24,6 +25,7 @@ use crate::storage::index::Index;
 use crate::storage::items::{Item, NewValue};
 use crate::storage::log::{Log, Queue};
 use crate::storage::sweep::Sweep;
+use crate::storage::watch::{Watch, Watcher};
 
 /// What an engine is told once.
 #[derive(Debug, Clone)]
@@ -88,6 +90,7 @@ pub struct Engine {
     pub(super) sweep: Sweep,
     pub(super) ghost: Ghost,
     pub(super) victim: Option<Victim>,
+    pub(super) watch: Watch,
     /// Keys that were evicted, where somebody wants to know.
     pub(super) evicted: Option<Vec<Box<[u8]>>>,
     pub(super) newest_cas: u64,
@@ -120,6 +123,7 @@ impl Engine {
         Ok(Self {
             log,
             index: Index::new(config.memory_bytes_max),
+            watch: Watch::new(&meter),
             blocks: Blocks::new(Arc::clone(&meter)),
             meter,
             flushes: Flushes::default(),
@@ -162,11 +166,13 @@ impl Engine {
             bytes: 0,
             meta: &batch.meta,
             value_bytes_max: crowding.value_bytes_max(),
+            conn: ConnId { slot: 0, generation: 0 },
         };
         self.copied_bytes = 0;
         for run in &mut batch.runs {
             let spent_before = answers.bytes + self.copied_bytes;
             run.executed = 0;
+            answers.conn = run.conn;
             for (at, op) in run.ops().zip(&batch.ops[run.ops()]) {
                 if at >= looked_up {
                     looked_up = batch.ops.len().min(at + LOOKUPS_AHEAD);
@@ -197,6 +203,27 @@ impl Engine {
         has_more
     }
 
+    /// Whose batch comes next: he is told of changes that a connection of his waits for.
+    pub fn set_asking(&mut self, home: Arc<Home>) {
+        self.watch.asking = Some(home);
+    }
+
+    /// Gives him back, when the batch is done.
+    pub fn take_asking(&mut self) -> Option<Arc<Home>> {
+        self.watch.asking.take()
+    }
+
+    /// Some of those that have waited for an item that has changed, `limit` at most.
+    pub fn take_woken(&mut self, limit: usize) -> impl Iterator<Item = Watcher> {
+        self.watch.take_woken(limit)
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    pub fn has_woken(&self) -> bool {
+        self.watch.has_woken()
+    }
+
     /// From here on, remembers the keys that are evicted, for [`take_evicted`](Self::take_evicted).
     pub fn report_evictions(&mut self) {
         self.evicted = Some(Vec::new());
@@ -212,7 +239,9 @@ impl Engine {
             self.flushed_count = self.index.len();
             self.log.make_all_due();
             self.sweep_anew();
+            self.watch.wake_all();
         }
+        self.watch.wake_ended(self.now);
     }
 
     /// Asks the processor for what these operations are going to look at, in stages, each of which needs what the one
@@ -275,6 +304,8 @@ impl Engine {
                 self.meta_count(item, &options)
             }
             Command::Describe => self.describe(item),
+            Command::Watch { known, .. } => self.watch(item, known, answers),
+            Command::Unwatch => self.unwatch(item, answers),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
             Command::Snapshot { cursor } => self.snapshot(cursor, answers),
             Command::Sample => self.sample(op.hash, answers),
@@ -342,6 +373,7 @@ impl Engine {
             used_segments: self.log.used_segments(),
             live_bytes: self.log.live_bytes(),
             ghost_bytes: self.ghost.bytes(),
+            watcher_count: self.watch.count(),
             lent_segments: self.log.lent_segments(),
             segments_by_live_quarter: self.log.segments_by_live_quarter(),
             queues: Queue::ALL.map(|queue| {
@@ -361,6 +393,8 @@ pub(super) struct Answers<'a> {
     pub(super) meta: &'a [Meta],
     /// Bytes of all of them.
     pub(super) bytes: usize,
+    /// Whose they are.
+    pub(super) conn: ConnId,
     /// The longest that clients may be answered now, unless an answer under way holds it already.
     pub(super) value_bytes_max: usize,
 }

@@ -188,6 +188,7 @@ impl Engine {
             self.append(item, old, &header, value, own_cas)?;
         }
         self.newest_cas = meta.cas.get();
+        self.note_change(item.hash);
         self.counters.total_items += 1;
         self.keep_spare(header.record_bytes());
         Ok(self.told(own_cas.unwrap_or(meta.cas.get())))
@@ -259,7 +260,9 @@ impl Engine {
 
     /// Takes an item out.
     pub(super) fn unlink(&mut self, at: Address) {
-        self.index.remove(self.log.header(at).hash(), at);
+        let hash = self.log.header(at).hash();
+        self.note_change(hash);
+        self.index.remove(hash, at);
         self.end_record(at);
     }
 
@@ -272,6 +275,22 @@ impl Engine {
         self.flushed_count -= usize::from(self.flushes.is_flushed(record.header.cas()));
         self.log.end(at);
         self.account(item_bytes, Track::Leave);
+    }
+
+    /// Whoever waits for a change of an item is going to be told.
+    #[inline]
+    pub(super) fn note_change(&mut self, hash: KeyHash) {
+        if !self.watch.is_empty() {
+            self.watch.wake(hash);
+        }
+    }
+
+    /// Changes when an item ends.
+    pub(super) fn set_expiration(&mut self, at: Address, expiration: UnixSeconds) {
+        self.log.set_expiration(at, expiration);
+        if !self.watch.is_empty() {
+            self.watch.note_end(self.log.header(at).hash(), expiration);
+        }
     }
 
     /// Takes out an item that is gone already: it has expired, or was flushed.

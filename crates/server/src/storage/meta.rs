@@ -95,7 +95,7 @@ impl Engine {
         let before = self.ttl(at);
         if let Some(expiration) = touch {
             let expiration = unix_time(expiration, self.now);
-            self.log.set_expiration(at, expiration);
+            self.set_expiration(at, expiration);
         }
         (touch.is_some(), if tells == Moment::Before { before } else { self.ttl(at) })
     }
@@ -218,6 +218,7 @@ impl Engine {
         header.unmark(TOKEN_SENT);
         let cas = self.next_cas();
         self.log.set_cas(at, cas);
+        self.note_change(self.log.header(at).hash());
         self.newest_cas = cas.get();
         Reply::Done
     }

@@ -20,6 +20,7 @@
 //! | `log::pages` | the memory under them, and lending it |
 //! | [`block`] | large values in mappings of their own |
 //! | [`index`] | from a key's hash to its record |
+//! | [`watch`] | who waits for an item to change |
 //! | `prefetch` | asking for memory before it is needed |
 //! | `verify` | whether all of it fits together |
 //! | [`detail`] | figures by key prefix |
@@ -46,6 +47,7 @@ pub mod snapshot;
 mod strings;
 mod sweep;
 mod verify;
+pub mod watch;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -57,6 +59,7 @@ pub use engine::{Engine, EngineConfig};
 
 use crate::clock::Clock;
 use crate::hop::{Bell, Request, Storage};
+use crate::limits::WAKES_PER_TURN;
 use crate::patience::Patience;
 
 /// The running storage thread.
@@ -111,15 +114,33 @@ fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock)
         match inbox.try_recv() {
             Ok(Request::Execute { mut batch, home }) => {
                 patience.note(&batch);
+                engine.set_asking(home);
                 engine.execute(&mut batch, clock.now());
-                home.answer(batch);
+                if let Some(home) = engine.take_asking() {
+                    home.answer(batch);
+                }
+                tell_changes(&mut engine);
             }
             Ok(Request::End) | Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
-                if !engine.maintain(clock.now()) && !patience.wait(|| !inbox.is_empty()) {
+                let has_more = engine.maintain(clock.now());
+                tell_changes(&mut engine);
+                if !has_more && !engine.has_woken() && !patience.wait(|| !inbox.is_empty()) {
                     bell.sleep_unless(|| !inbox.is_empty(), || thread::park_timeout(SWEEP_EVERY));
                 }
             }
+        }
+    }
+}
+
+/// Tells some of those who wait for an item that it has changed. Whoever has changed it has been answered before.
+fn tell_changes(engine: &mut Engine) {
+    if !engine.has_woken() {
+        return;
+    }
+    for watcher in engine.take_woken(WAKES_PER_TURN) {
+        if let Some(home) = watcher.home {
+            home.wake(watcher.conn);
         }
     }
 }

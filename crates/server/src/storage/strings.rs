@@ -173,7 +173,7 @@ impl Engine {
         if new != 0 && new <= self.now {
             self.unlink(at);
         } else {
-            self.log.set_expiration(at, new);
+            self.set_expiration(at, new);
         }
         Reply::Done
     }

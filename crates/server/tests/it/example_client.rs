@@ -14,14 +14,14 @@ use crate::harness::{Memcached, Random, Server, skip_or_fail};
 
 /// What one run of the client said.
 #[derive(Debug, PartialEq, Eq)]
-struct Run {
-    code: i32,
-    out: Vec<u8>,
-    err: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
 }
 
 /// The example, built beside this test.
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let test = std::env::current_exe().expect("a test has a path");
     let profile = test.parent()?.parent()?;
     let program = profile.join("examples/client");
@@ -29,7 +29,7 @@ fn program() -> Option<PathBuf> {
 }
 
 /// Runs the client with `stdin` for its input.
-fn run(address: &str, args: &[&str], stdin: &[u8]) -> Run {
+pub(crate) fn run(address: &str, args: &[&str], stdin: &[u8]) -> Run {
     let program = program().expect("the example client is built");
     let mut child = Command::new(program)
         .args(["--server", address, "--timeout", "10"])

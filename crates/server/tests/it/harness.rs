@@ -50,6 +50,14 @@ impl Server {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// The address on which it serves HTTP.
+    pub(crate) fn http(&self) -> SocketAddr {
+        let ports =
+            fs::read_to_string(self.directory.path().join("port")).expect("the server has told its ports");
+        let port = ports.lines().find_map(|line| line.strip_prefix("HTTP INET: ")).expect("HTTP is served");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")))
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits an i32"))

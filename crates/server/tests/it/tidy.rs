@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 const CONFINED: &[(&str, &[&str])] = &[
     ("mio::", &["server/src/net/"]),
     ("socket2::", &["server/src/net/"]),
-    ("std::net::", &["server/src/net/", "server/src/config.rs"]),
+    ("std::net::", &["server/src/net/", "server/src/config.rs", "server/src/admin/"]),
+    ("tokio::", &["server/src/admin/"]),
+    ("hyper::", &["server/src/admin/"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
     (
         "memmap2::",
@@ -28,6 +30,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/net/event_loop.rs",
             "server/src/snapshot/taking.rs",
             "server/src/storage/mod.rs",
+            "server/src/admin/desk.rs",
         ],
     ),
     (
@@ -35,6 +38,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         &[
             "server/src/net/",
             "server/src/snapshot/",
+            "server/src/admin/mod.rs",
             "server/src/storage/mod.rs",
             "server/src/storage/log/pages.rs",
             "server/src/config.rs",
@@ -50,14 +54,23 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["server/src/clock.rs"]),
     // The storage thread neither parses nor logs.
     ("wire::split", &["wire/src/", "server/src/session/", "server/src/snapshot/"]),
-    ("log::debug!", &["server/src/net/", "server/src/session/"]),
-    ("log::trace!", &["server/src/net/", "server/src/session/"]),
+    ("log::debug!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
+    ("log::trace!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
     ("log::info!", &["server/src/net/", "server/src/snapshot/"]),
     (
         "log::warn!",
-        &["server/src/net/", "server/src/snapshot/", "server/src/process.rs", "server/src/main.rs"],
+        &[
+            "server/src/net/",
+            "server/src/snapshot/",
+            "server/src/process.rs",
+            "server/src/main.rs",
+            "server/src/admin/",
+        ],
     ),
-    ("log::error!", &["server/src/net/", "server/src/snapshot/", "server/src/storage/mod.rs"]),
+    (
+        "log::error!",
+        &["server/src/net/", "server/src/snapshot/", "server/src/storage/mod.rs", "server/src/admin/mod.rs"],
+    ),
 ];
 
 /// Words that stand nowhere.

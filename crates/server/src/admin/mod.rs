@@ -1,0 +1,123 @@
+//! The HTTP thread: metrics, health, keys, and a page to look at. A client of the storage thread like any other.
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | `connections` | accepting, and what slow, malformed and too many clients meet |
+//! | `stream` | a socket whose client must take what it is sent |
+//! | `route` | which request goes where |
+//! | `answer` | responses, and errors in JSON |
+//! | `keys` | one item: GET, PUT, DELETE |
+//! | `poll` | waiting for its change |
+//! | `value` | values on their way in and out |
+//! | `metrics` | figures for Prometheus |
+//! | `status` | the same for the page |
+//! | `desk` | the way to the storage thread |
+//!
+//! HTTP itself is `hyper`'s, on a runtime of one thread. Whatever happens here, the event loops do not notice it: this
+//! thread holds no lock that they know of, and its questions stand in the storage thread's queue like theirs.
+
+mod answer;
+mod connections;
+mod desk;
+mod keys;
+mod metrics;
+mod poll;
+mod route;
+mod status;
+mod stream;
+mod value;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::LocalSet;
+
+use crate::hop::Storage;
+use crate::limits::HTTP_WATCHERS_MAX;
+use crate::server::{Server, Stage};
+
+/// The socket that HTTP comes in by.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+impl Listener {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// A sentence that names the address and what the system said.
+    pub fn open(address: SocketAddr) -> Result<Self, String> {
+        let open = || {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(Self(listener))
+        };
+        open().map_err(|error: io::Error| format!("--http: cannot listen on {address}: {error}"))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// The running HTTP thread.
+#[derive(Debug)]
+pub struct Handle {
+    stage: watch::Sender<Stage>,
+    join: JoinHandle<()>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
+    server: Arc<Server>,
+    desk: Rc<desk::Desk>,
+    stage: watch::Receiver<Stage>,
+    /// Places for those who wait for a change.
+    watchers: Semaphore,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// Where the system gives no thread, or no poll.
+pub fn spawn(listener: Listener, server: Arc<Server>, storage: Storage) -> io::Result<Handle> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let (stage, told) = watch::channel(Stage::Ready);
+    let join = std::thread::Builder::new().name("http".into()).spawn(move || {
+        let shared = Rc::new(Shared {
+            server,
+            desk: desk::Desk::new(storage),
+            stage: told,
+            watchers: Semaphore::new(HTTP_WATCHERS_MAX),
+        });
+        let outcome = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
+        if let Err(error) = outcome {
+            log::error!("HTTP is not served any more: {error}");
+        }
+    })?;
+    Ok(Handle { stage, join })
+}
+
+impl Handle {
+    /// Every request that waits for something is answered.
+    pub fn drain(&self) {
+        self.stage.send_replace(Stage::Draining);
+    }
+
+    /// Ends the thread: no request is accepted any more, and those under way are answered.
+    pub fn join(self) {
+        drop(self.stage);
+        if self.join.join().is_err() {
+            log::error!("the HTTP thread panicked");
+        }
+    }
+}
