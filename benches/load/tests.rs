@@ -167,6 +167,57 @@ fn silent_for(time: Duration) -> SocketAddr {
 }
 
 #[test]
+fn requests_are_written_as_their_protocol_has_them() {
+    let key = b"load:key00000001";
+    let written = |protocol: Protocol| {
+        let mut output = Vec::new();
+        protocol.write(Ask::Set { generation: 7 }, key, b"a value", 1, &mut output);
+        protocol.write(Ask::Get, key, b"", 2, &mut output);
+        protocol.begin_batch(2, &mut output);
+        protocol.write(Ask::QuietGet, key, b"", 3, &mut output);
+        protocol.write(Ask::QuietGet, key, b"", 4, &mut output);
+        protocol.end_batch(5, &mut output);
+        output
+    };
+    let text = |protocol| String::from_utf8(written(protocol)).unwrap().replace("\r\n", "|");
+    assert_eq!(
+        text(Protocol::Text),
+        "set load:key00000001 7 0 7|a value|get load:key00000001|get load:key00000001 load:key00000001|"
+    );
+    assert_eq!(
+        text(Protocol::Meta),
+        "ms load:key00000001 7 F7|a value|mg load:key00000001 f v|\
+         mg load:key00000001 f k v q|mg load:key00000001 f k v q|mn|"
+    );
+    assert_eq!(
+        text(Protocol::Resp),
+        "*3|$3|SET|$16|load:key00000001|$7|a value|*2|$3|GET|$16|load:key00000001|\
+         *3|$4|MGET|$16|load:key00000001|$16|load:key00000001|"
+    );
+    let key = wire::Key::new(key).unwrap();
+    let get = |echo| wire::Command::Get { key, echo };
+    let set = wire::Command::Store {
+        mode: wire::StoreMode::Set,
+        key,
+        value: b"a value",
+        flags: 7,
+        expiration: wire::Expiration::Never,
+        cas: None,
+    };
+    let mut packets = Vec::new();
+    for (opaque, loudness, command) in [
+        (1, wire::Loudness::Loud, set),
+        (2, wire::Loudness::Loud, get(wire::KeyEcho::Without)),
+        (3, wire::Loudness::Quiet, get(wire::KeyEcho::With)),
+        (4, wire::Loudness::Quiet, get(wire::KeyEcho::With)),
+        (5, wire::Loudness::Loud, wire::Command::Noop),
+    ] {
+        wire::Request { opaque, loudness, command }.append_to(&mut packets);
+    }
+    assert_eq!(written(Protocol::Binary), packets);
+}
+
+#[test]
 fn answers_are_read_wherever_they_are_cut() {
     let hit = Outcome::Hit { flags: 7 };
     let key = Some(&b"key"[..]);

@@ -85,7 +85,7 @@ impl Program {
         let option = match self.kind {
             Kind::Memcached => "-V",
             Kind::Redis => "--version",
-            Kind::Floor => return None,
+            Kind::Floor => return Some("stores nothing".to_owned()),
         };
         let output = Command::new(&self.path).arg(option).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
