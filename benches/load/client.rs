@@ -304,13 +304,8 @@ impl Connection {
         now: u64,
         shared: &mut Shared<'_, S>,
     ) -> Result<(), String> {
-        if let Some(mut incoming) = self.incoming.take() {
-            input = incoming.compare(input, shared);
-            if !incoming.is_whole() {
-                self.incoming = Some(incoming);
-                return Ok(());
-            }
-            self.finish(&incoming, now, &mut shared.tally);
+        if self.incoming.is_some() {
+            input = self.go_on(input, now, shared);
         }
         while !input.is_empty() {
             let oldest = self.waiting.front().copied();
@@ -334,6 +329,19 @@ impl Connection {
             self.finish(&incoming, now, &mut shared.tally);
         }
         Ok(())
+    }
+
+    /// Deals with more of the answer that has begun, and gives back what comes behind.
+    #[inline(never)]
+    fn go_on<'a, S>(&mut self, input: &'a [u8], now: u64, shared: &mut Shared<'_, S>) -> &'a [u8] {
+        let Some(mut incoming) = self.incoming.take() else { return input };
+        let rest = incoming.compare(input, shared);
+        if incoming.is_whole() {
+            self.finish(&incoming, now, &mut shared.tally);
+        } else {
+            self.incoming = Some(incoming);
+        }
+        rest
     }
 
     /// The request that is answered though it is not the oldest: quiet gets before it have missed, and are let go.
@@ -428,7 +436,8 @@ impl Incoming {
     }
 
     /// Checks what there is of the value and of what ends it, and gives back what comes behind.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "most answers are whole, and then most of this is known")]
+    #[inline(always)]
     fn compare<'a, S>(&mut self, input: &'a [u8], shared: &mut Shared<'_, S>) -> &'a [u8] {
         let (piece, input) = input.split_at(input.len().min(self.value_left));
         self.value_left -= piece.len();

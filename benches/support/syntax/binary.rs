@@ -105,13 +105,23 @@ fn push_get(opcode: Opcode, key: &[u8; KEY_BYTES], opaque: u32, output: &mut Vec
 /// A hit has flags, and the key where one was asked for; nothing else has a key.
 #[inline]
 fn outcome(ask: Ask, header: &ResponseHeader, flags: Option<u32>) -> Outcome<'static> {
+    let (opcode, status) = (header.opcode, header.status);
     let has_key = header.key_len.get() > 0;
-    match (ask, header.opcode, header.status, flags) {
-        (Ask::Get, Opcode::GET, Status::OK, Some(flags)) if !has_key => Outcome::Hit { flags },
-        (Ask::QuietGet, Opcode::GETKQ, Status::OK, Some(flags)) if has_key => Outcome::Hit { flags },
-        (Ask::Set { .. }, Opcode::SET, Status::OK, None) if !has_key => Outcome::Stored,
-        (Ask::Get, Opcode::GET, Status::NOT_FOUND, None) if !has_key => Outcome::Miss,
-        (Ask::QuietGet | Ask::Fence { .. }, Opcode::NOOP, Status::OK, None) if !has_key => Outcome::Fenced,
-        (_, opcode, status, _) => Outcome::Refused(Words::Packet { opcode, status }),
+    let refused = Outcome::Refused(Words::Packet { opcode, status });
+    match (ask, flags) {
+        (Ask::Get, Some(flags)) if opcode == Opcode::GET && status == Status::OK && !has_key => {
+            Outcome::Hit { flags }
+        }
+        (Ask::QuietGet, Some(flags)) if opcode == Opcode::GETKQ && status == Status::OK && has_key => {
+            Outcome::Hit { flags }
+        }
+        (_, Some(_)) => refused,
+        _ if has_key => refused,
+        (Ask::Set { .. }, None) if opcode == Opcode::SET && status == Status::OK => Outcome::Stored,
+        (Ask::Get, None) if opcode == Opcode::GET && status == Status::NOT_FOUND => Outcome::Miss,
+        (Ask::QuietGet | Ask::Fence { .. }, None) if opcode == Opcode::NOOP && status == Status::OK => {
+            Outcome::Fenced
+        }
+        _ => refused,
     }
 }
