@@ -309,7 +309,7 @@ pub enum Content {
     Length,
 }
 
-/// Whether a command counts as a read.
+/// Whether an item counts as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// It does.

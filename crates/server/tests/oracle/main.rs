@@ -15,6 +15,7 @@
 //! | [`rendering`] | answers into bytes |
 //! | [`resp`] | Redis's protocol over a connection |
 //! | [`scanning`] | walking over all items |
+//! | [`text`] | the text protocol, from the socket to the engine and back |
 
 mod cases;
 mod connections;
@@ -29,4 +30,5 @@ mod rendering;
 mod resp;
 mod scanning;
 mod stories;
+mod text;
 mod world;
