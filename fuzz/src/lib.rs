@@ -12,6 +12,7 @@
 //! `cargo +nightly fuzz run request_stream target/found fuzz/corpus/request_stream` leaves the checked-in inputs alone.
 
 pub mod connection;
+pub mod resp;
 pub mod session;
 pub mod text;
 

@@ -197,6 +197,7 @@ impl<S: Transport> Connection<S> {
                 self.recharge();
             }
             Inbound::Large(_) | Inbound::Long { .. } => self.close_as_stalled(),
+            _ if self.session.holds_value() => self.close_as_stalled(),
             _ if self.outbox.is_empty() || may_wait => {}
             _ => self.close_as_stalled(),
         }
@@ -210,7 +211,7 @@ impl<S: Transport> Connection<S> {
     /// Whether it is receiving a long request.
     #[must_use]
     pub fn is_receiving(&self) -> bool {
-        matches!(self.inbound, Inbound::Large(_) | Inbound::Long { .. })
+        matches!(self.inbound, Inbound::Large(_) | Inbound::Long { .. }) || self.session.holds_value()
     }
 
     /// Marks it as standing in one of its loop's queues. Says whether it stood there before.

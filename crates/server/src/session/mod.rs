@@ -117,6 +117,15 @@ impl Session {
         }
     }
 
+    /// Whether it holds a large value until the rest of its request is there.
+    #[must_use]
+    pub fn holds_value(&self) -> bool {
+        match self {
+            Self::Fresh | Self::Binary | Self::Text(_) => false,
+            Self::Resp(resp) => resp.holds_value(),
+        }
+    }
+
     /// Learns that `first` and all operations behind it were left unexecuted. Their bytes, from [`Op::starts_at`] on, are
     /// going to be parsed again.
     pub fn take_back(&mut self, first: &Op) {

@@ -12,6 +12,7 @@
 //! | [`ending`] | the storage thread ends when it is told to |
 //! | [`packets`] | requests and responses, byte by byte |
 //! | [`parsing`] | binary requests into operations, however they were cut up |
+//! | [`strings`] | Redis's strings in the engine, against a plain map |
 //! | [`rendering`] | answers into bytes |
 //! | [`resp`] | Redis's protocol over a connection |
 //! | [`scanning`] | walking over all items |
@@ -30,5 +31,6 @@ mod rendering;
 mod resp;
 mod scanning;
 mod stories;
+mod strings;
 mod text;
 mod world;

@@ -1,6 +1,7 @@
 //! Redis's protocol over a connection that is in the test's hands: what is asked and what is answered, byte by byte.
 
 use memwire::config::Config;
+use memwire::meter::Crowding;
 use memwire::net::connection::{Connection, Wish};
 
 use crate::connections::{Desk, Wire};
@@ -459,4 +460,36 @@ fn what_belongs_to_a_connection_that_is_lost_is_given_back() {
     redis.ask("FLUSHALL");
     redis.ask("PING");
     assert_eq!((redis.desk.server.receiving.bytes(), redis.desk.server.unfinished.bytes()), (0, 0));
+}
+
+#[test]
+fn a_large_value_whose_request_does_not_end_is_given_up() {
+    let mut redis = Redis::new();
+    let whole = request(&[b"SET", &b"k"[..], &value(3 << 20), b"EX", b"100"]);
+    assert_eq!(redis.send(&whole[..whole.len() - 1]), b"");
+    assert!(redis.connection.begins_to_be_watched());
+    redis.connection.close_if_stalled(Crowding::Ample);
+    assert_eq!(redis.connection.wish(), Wish::Wait, "its value has just arrived");
+    assert!(redis.connection.begins_to_be_watched());
+    redis.connection.close_if_stalled(Crowding::Ample);
+    assert_eq!(redis.connection.wish(), Wish::Close);
+    redis.connection = redis.desk.connect();
+    assert_eq!(redis.desk.server.meter.blocks(), 0, "nothing holds it");
+    assert_eq!(redis.send(&whole), b"+OK\r\n");
+}
+
+#[test]
+fn a_request_that_says_it_has_millions_of_arguments_is_served_as_it_comes() {
+    let mut redis = Redis::new();
+    for name in ["SET", "MGET", "MSET", "FOO", "PING", "MSETNX"] {
+        let mut connection = redis.desk.connect();
+        let mut begin = format!("*2000000001\r\n${}\r\n{name}\r\n", name.len()).into_bytes();
+        for number in 0..5000 {
+            begin.extend_from_slice(format!("$8\r\n{number:08}\r\n").as_bytes());
+        }
+        redis.desk.receive(&mut connection, &begin);
+        assert_eq!(connection.wish(), Wish::Wait, "{name}");
+        assert!(!connection.is_receiving(), "{name} does not wait for all of it");
+    }
+    assert_eq!(redis.ask("EXISTS 00000000 00000002 00004998"), ":3\r\n", "MSET has begun");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memwire::config::Config;
 use memwire::figures::{Group, StorageFigures, StorageStats};
-use memwire::message::{Batch, Command, ConnId, KeyHash, Op, Payload, Reply, Run, Span, Tag};
+use memwire::message::{Batch, Command, ConnId, KeyHash, Op, Payload, Put, Reply, Run, Span, Tag};
 use memwire::meter::Meter;
 use memwire::storage::block::Block;
 use memwire::storage::engine::{Versions, WhenFull};
@@ -169,7 +169,11 @@ impl World {
 }
 
 fn with_payload(mut command: Command, payload: Payload) -> Command {
-    if let Command::Store { value, .. } | Command::Concat { value, .. } = &mut command {
+    if let Command::Store { value, .. }
+    | Command::Concat { value, .. }
+    | Command::Patch { value, .. }
+    | Command::Put(Put { value, .. }) = &mut command
+    {
         *value = payload;
     }
     command

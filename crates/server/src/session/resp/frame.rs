@@ -116,8 +116,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over an argument of any length. Says how many of its bytes are still to come.
-    pub(super) fn skip_arg(&mut self, behind: usize, limit: usize) -> Result<usize, Stop> {
-        let whole = self.arg_len(behind, limit)?.saturating_add(END_BYTES);
+    pub(super) fn skip_arg(&mut self, limit: usize) -> Result<usize, Stop> {
+        let whole = self.arg_len(0, limit)?.saturating_add(END_BYTES);
         let there = whole.min(self.rest.len());
         self.rest = self.rest.get(there..).unwrap_or_default();
         self.at = self.at.saturating_add(there);
@@ -154,11 +154,16 @@ fn digits_of(digits: &[u8]) -> Option<i64> {
     }
 }
 
+/// Bytes that so many arguments have at the least.
+pub(super) fn bytes_min(args: usize) -> usize {
+    args.saturating_mul(ARG_BYTES_MIN)
+}
+
 impl Stop {
     /// The same where `behind` more arguments are to come.
     fn with(self, behind: usize) -> Self {
         match self {
-            Self::Missing(bytes) => Self::Missing(bytes.saturating_add(behind.saturating_mul(ARG_BYTES_MIN))),
+            Self::Missing(bytes) => Self::Missing(bytes.saturating_add(bytes_min(behind))),
             other => other,
         }
     }

@@ -13,7 +13,7 @@
 //! A request of one key is taken when it is whole. Of a request of many keys each is an operation of its own, taken as
 //! soon as it is there, so that no number of keys is too much: the session knows how many are still to come. What was
 //! left unexecuted begins with a key then, whose operation knows the same. MSET is one step for everyone else as far
-//! as its keys arrived in one read; MSETNX waits until it is whole, and is always.
+//! as its keys arrived in one read; MSETNX waits until it is whole, and always is, as far as there is memory.
 //!
 //! What differs from Redis: a key has 1 to 250 bytes, and where several are read, any other is just not there. There is
 //! one database. Requests are arrays: an inline command is an error of the protocol.
@@ -148,6 +148,11 @@ impl Resp {
         self.listing.is_some()
     }
 
+    /// See [`Session::holds_value`](crate::session::Session::holds_value).
+    pub(super) fn holds_value(&self) -> bool {
+        matches!(self.doing, Doing::Options(_))
+    }
+
     /// See [`Session::take_back`](crate::session::Session::take_back).
     pub(super) fn take_back(&mut self, first: &Op) {
         let note = Note::of(first.tag);
@@ -234,7 +239,7 @@ impl Resp {
         let Some(behind) = count.checked_sub(1) else {
             return Ok(reader);
         };
-        let name = match reader.arg(behind, limit) {
+        let name = match reader.arg(behind.min(ARGS_MAX), limit) {
             Ok(name) => name,
             Err(Stop::TooLong) => {
                 desk.complain(Complaint::ArgTooLong, start, Note::of_row(u8::MAX));
@@ -277,7 +282,8 @@ impl Resp {
         let limit = desk.bulk_bytes_max();
         let row = single.row;
         while single.args.len() < single.count.min(ARGS_MAX) {
-            let (place, behind) = (single.args.len(), single.behind().saturating_sub(1));
+            let place = single.args.len();
+            let behind = single.count.min(ARGS_MAX).saturating_sub(place).saturating_sub(1);
             if row.shape == Shape::Value(place) {
                 let before = reader;
                 let key_len = single.args.get(1).len();
@@ -313,7 +319,8 @@ impl Resp {
         self.push_single(&single, Payload::Inline(value), place_of(start), desk);
         let next = match row.word {
             Word::Quit => Next::Close,
-            Word::Keys => Next::Pause,
+            // One at a time: what it answers is long, or comes in parts.
+            Word::Keys | Word::Command => Next::Pause,
             _ => return Ok(reader),
         };
         Err(Halt { at: reader.at(), next })
@@ -354,18 +361,17 @@ impl Resp {
         desk: &mut Desk<'a>,
     ) -> Result<Reader<'a>, Halt> {
         let (start, limit) = (reader.at(), desk.bulk_bytes_max());
-        let behind = usize::try_from(keys.left).unwrap_or(usize::MAX).saturating_sub(1);
         if keys.shape() == Shape::Pairs {
-            return self.pair(keys, behind.saturating_mul(2), reader, desk);
+            return self.pair(keys, reader, desk);
         }
-        let command = match reader.arg(behind, limit) {
+        let command = match reader.arg(0, limit) {
             Ok(key) if key_fault(key).is_none() => {
                 desk.push_key(keys, commands::key_command(keys.word()), key, place_of(start));
                 self.doing = keys.rest();
                 return Ok(reader);
             }
             Ok(_) => Ok(reader),
-            Err(Stop::TooLong) => match reader.skip_arg(behind, limit) {
+            Err(Stop::TooLong) => match reader.skip_arg(limit) {
                 Ok(0) => Ok(reader),
                 Ok(bytes) => Err(Halt { at: reader.at(), next: Next::Skip { bytes } }),
                 Err(stop) => return Err(desk.halt(stop, start, start)),
@@ -382,14 +388,14 @@ impl Resp {
     fn pair<'a>(
         &mut self,
         keys: KeysLeft,
-        behind: usize,
         mut reader: Reader<'a>,
         desk: &mut Desk<'a>,
     ) -> Result<Reader<'a>, Halt> {
         let (start, limit) = (reader.at(), desk.bulk_bytes_max());
+        let behind = usize::try_from(keys.left).unwrap_or(usize::MAX).saturating_sub(1).saturating_mul(2);
         let after_key = behind.saturating_add(1);
         let last = Note { left: 1, ..keys.note() };
-        let key = match reader.arg(after_key, limit) {
+        let key = match reader.arg(1, limit) {
             Ok(key) => key,
             Err(Stop::TooLong) => {
                 desk.complain_at(Complaint::KeyTooLong, place_of(start), last);
@@ -405,7 +411,7 @@ impl Resp {
         }
         let before = reader;
         let key_len = key.range().len();
-        let Some(value) = desk.value(key_len, &mut reader, behind, start)? else {
+        let Some(value) = desk.value(key_len, &mut reader, 0, start)? else {
             desk.push(unstorable(Refusal::TooLarge), key, place_of(start), last);
             self.skip(after_key);
             return Ok(before);
@@ -437,7 +443,7 @@ impl Resp {
             let before = reader;
             let behind = left.saturating_sub(1);
             let len = reader.arg_len(behind, limit).map_err(|stop| desk.halt(stop, start, before.at()))?;
-            let end = reader.at().saturating_add(len).saturating_add(behind.saturating_mul(2));
+            let end = reader.at().saturating_add(len).saturating_add(frame::bytes_min(behind));
             if end.saturating_sub(start) > MSETNX_BYTES_MAX || len > desk.server.config.item_bytes_max {
                 return refuse(self, Complaint::MSetNxTooLong, before, left, desk);
             }
@@ -479,7 +485,7 @@ impl Resp {
         desk: &mut Desk<'a>,
     ) -> Result<Reader<'a>, Halt> {
         while args.len() < count.min(ARGS_MAX) {
-            let behind = count.saturating_sub(args.len()).saturating_sub(1);
+            let behind = count.min(ARGS_MAX).saturating_sub(args.len()).saturating_sub(1);
             match reader.arg(behind, desk.bulk_bytes_max()) {
                 Ok(span) => args.push(span),
                 Err(Stop::TooLong) => break,
@@ -503,7 +509,7 @@ impl Resp {
     ) -> Result<Reader<'a>, Halt> {
         let start = reader.at();
         let left = left.saturating_sub(1);
-        match reader.skip_arg(left, desk.bulk_bytes_max()) {
+        match reader.skip_arg(desk.bulk_bytes_max()) {
             Ok(missing) => {
                 self.skip(left);
                 match missing {
@@ -523,7 +529,7 @@ impl Resp {
         let mut options = Args::new(&[]);
         let mut failed = None;
         while options.len() < held.left.min(ARGS_MAX) && failed.is_none() {
-            let behind = held.left.saturating_sub(options.len()).saturating_sub(1);
+            let behind = held.left.min(ARGS_MAX).saturating_sub(options.len()).saturating_sub(1);
             match reader.arg(behind, limit) {
                 Ok(span) => options.push(span),
                 Err(Stop::Missing(missing)) => {
