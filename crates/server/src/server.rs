@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::quality::FixedState;
 
+use crate::auth::Access;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::KeyHash;
@@ -15,6 +16,8 @@ use crate::meter::Meter;
 pub struct Server {
     /// What the operator asked for.
     pub config: Config,
+    /// The way in, where not everybody belongs. It is closed until there are users.
+    pub access: Option<Access>,
     /// The time.
     pub clock: Clock,
     /// What the event loops count.
@@ -38,6 +41,7 @@ impl Server {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
             unfinished: Arc::new(Receiving::new(config.unfinished_bytes_max())),
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
+            access: config.auth.as_ref().map(|auth| Access::closed(auth.limits)),
             config,
             clock,
             client_ids: AtomicU64::new(0),

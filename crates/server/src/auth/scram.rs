@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn what_was_said_first_must_be_said_again() {
         let (exchange, server_first) = Exchange::begin(&first(), &users(), 0).unwrap();
-        let eSws = BASE64_STANDARD.encode("y,,");
-        assert!(exchange.finish(client_final(BARE, &server_first, b"pencil", &eSws).as_bytes()).is_none());
+        let with_y = BASE64_STANDARD.encode("y,,");
+        assert!(exchange.finish(client_final(BARE, &server_first, b"pencil", &with_y).as_bytes()).is_none());
         let right = client_final(BARE, &server_first, b"pencil", "biws");
         for broken in [
             String::new(),

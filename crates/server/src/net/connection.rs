@@ -203,6 +203,16 @@ impl<S: Transport> Connection<S> {
         }
     }
 
+    /// Closes it if nobody knows who its client is. Says whether it did.
+    pub fn close_if_stranger(&mut self, server: &Server) -> bool {
+        let is_stranger = self.phase == Phase::Open && self.session.is_stranger(server);
+        if is_stranger {
+            log::debug!("a client has not said in time who he is");
+            self.phase = Phase::Closed;
+        }
+        is_stranger
+    }
+
     fn close_as_stalled(&mut self) {
         log::debug!("a long request has stalled, or a client that holds memory does not read");
         self.phase = Phase::Closed;
@@ -401,7 +411,8 @@ impl<S: Transport> Connection<S> {
     ) -> io::Result<()> {
         let start = batch.input.len();
         let tail = self.input.filled().len();
-        let room = batch.input.room(tail + server.meter.crowding().read_bytes_per_turn());
+        let bytes = server.meter.crowding().read_bytes_per_turn().min(self.session.read_bytes_max(server));
+        let room = batch.input.room(tail + bytes);
         room[..tail].copy_from_slice(self.input.filled());
         let read = self.receive(&mut room[tail..], traffic)?;
         if read == 0 {

@@ -32,6 +32,9 @@ use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
 
+/// So many connections may be gone before the queue of strangers is looked through for them.
+const STRANGERS_MIN: usize = 64;
+
 const WAKER: Token = Token(usize::MAX);
 
 /// A running I/O thread, as the listener holds it.
@@ -101,6 +104,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
+        strangers: VecDeque::new(),
         no_room: VecDeque::new(),
         retry_at: None,
         watched: Vec::new(),
@@ -130,6 +134,9 @@ struct EventLoop {
     ready: VecDeque<ConnId>,
     /// Connections that say goodbye, by the time they have for it.
     lingering: VecDeque<(Instant, ConnId)>,
+    /// Connections in the order in which they came, by the time that a stranger has to say who he is. Empty where
+    /// nobody is asked.
+    strangers: VecDeque<(Instant, ConnId)>,
     /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
@@ -161,6 +168,7 @@ impl EventLoop {
             self.take_answers();
             self.read_ready();
             self.end_lingering();
+            self.end_strangers();
             self.retry_receiving();
             self.end_stalled();
             self.count_traffic();
@@ -215,8 +223,15 @@ impl EventLoop {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(until, _)| *until);
-        lingering.into_iter().chain(self.drain_until).chain(self.retry_at).chain(self.look_at).min()
+        let first = |queue: &VecDeque<(Instant, ConnId)>| queue.front().map(|(until, _)| *until);
+        let (lingering, strangers) = (first(&self.lingering), first(&self.strangers));
+        lingering
+            .into_iter()
+            .chain(strangers)
+            .chain(self.drain_until)
+            .chain(self.retry_at)
+            .chain(self.look_at)
+            .min()
     }
 
     fn take_events(&mut self, events: &Events) {
@@ -257,7 +272,36 @@ impl EventLoop {
         };
         if let Err(error) = connection.socket().register(self.poll.registry(), id.to_token()) {
             log::error!("a connection cannot be polled: {error}");
-            self.remove(id);
+            return self.remove(id);
+        }
+        self.expect_authentication(id);
+    }
+
+    /// From here on a new client has so long to say who he is.
+    fn expect_authentication(&mut self, id: ConnId) {
+        let Some(access) = &self.server.access else { return };
+        let until = Instant::now() + Duration::from_millis(access.limits.timeout_ms);
+        // Those that are gone already need not be looked at; the queue stays as short as the connections are few.
+        if self.strangers.len() >= 2 * self.connections.len() + STRANGERS_MIN {
+            let connections = &mut self.connections;
+            self.strangers.retain(|(_, id)| connections.get_mut(*id).is_some());
+        }
+        self.strangers.push_back((until, id));
+    }
+
+    fn end_strangers(&mut self) {
+        if self.strangers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some((_, id)) = self.strangers.pop_front_if(|(until, _)| *until <= now) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.close_if_stranger(&self.server)
+                && let Some(access) = &self.server.access
+            {
+                ServerCounters::add(&access.counters.auth_timeouts, 1);
+            }
+            self.grant(id);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::config::{Config, Listen};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
 use crate::net::event_loop::Handle;
 use crate::net::socket::{Socket, Transport};
+use crate::process;
 use crate::server::Server;
 use crate::server::ServerCounters;
 
@@ -105,9 +106,9 @@ impl Listeners {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        // A server in the background has no terminal that could hang up.
-                        let is_meant = |signal: &i32| *signal != SIGHUP || !server.config.process.daemon;
-                        if let Some(signal) = signals.pending().find(is_meant) {
+                        if let Some(signal) =
+                            signals.pending().find(|signal| is_meant_to_end(*signal, server))
+                        {
                             log::info!("signal {signal}: finishing what is in flight");
                             return Ok(());
                         }
@@ -120,6 +121,22 @@ impl Listeners {
             }
         }
     }
+}
+
+/// Whether a signal asks for the end. One may ask for the password file to be read again.
+fn is_meant_to_end(signal: i32, server: &Server) -> bool {
+    if signal != SIGHUP {
+        return true;
+    }
+    if server.access.is_some() {
+        match process::load_users(server) {
+            Ok(()) => log::info!("signal {signal}: the password file was read again"),
+            Err(why) => log::error!("the users stay as they were: {why}"),
+        }
+        return false;
+    }
+    // A server in the background has no terminal that could hang up.
+    !server.config.process.daemon
 }
 
 /// From here on a signal that asks for the end does not kill, but waits to be heard by [`Listeners::run`]. To be

@@ -4,12 +4,15 @@
 //! [`wire::shape`]. An opcode that is not served has its body skipped, to the byte. An answer keeps its place in the
 //! order even where the storage thread has no part in it.
 
+pub(super) mod stranger;
+
 use wire::{
     Cas, Command as Request, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Header, Hit, KeyEcho, Loudness,
     Next as After, Opcode, Packet, Reject, RequestHeader, Response, Split, Status, shape,
 };
 use zerocopy::FromBytes;
 
+use crate::auth::sasl;
 use crate::config::Flush;
 use crate::figures::Group;
 use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value};
@@ -31,6 +34,11 @@ pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
                 if bytes > rest.len() {
                     break Next::Skip { bytes: bytes.saturating_sub(rest.len()) };
                 }
+            }
+            Step::Exchange { op, bytes } => {
+                batch.ops.push(op);
+                at = at.saturating_add(bytes);
+                break Next::Pause;
             }
             Step::Close { op } => {
                 batch.ops.extend(op);
@@ -61,6 +69,8 @@ pub(super) fn refuse_large(batch: &mut Batch, head: Span, server: &Server) {
 enum Step {
     /// A request of so many bytes that is answered. Where they are not all there, the rest is of no interest.
     Answer { op: Op, bytes: usize },
+    /// The same, where whoever asks may be a stranger from there on.
+    Exchange { op: Op, bytes: usize },
     /// A request after which the connection is closed.
     Close { op: Option<Op> },
     /// A part of a request.
@@ -79,7 +89,7 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     if let Err(reject) = shape::check(packet.header) {
         return refuse(reject, rest, at);
     }
-    if !is_served(packet.header.opcode) {
+    if !is_served(packet.header.opcode, server) {
         return refuse(Reject::UnknownOpcode { opcode: packet.header.opcode }, rest, at);
     }
     if takes_value(packet.header.opcode)
@@ -88,6 +98,10 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
         return step;
     }
     if missing > 0 {
+        if is_sasl(packet.header.opcode) && is_too_long(packet.header, server) {
+            let note = Note { status: Status::INVALID, ..Note::of(packet.header) };
+            return Step::Close { op: Some(note.op(at)) };
+        }
         return Step::Incomplete(Next::Read { missing });
     }
     match wire::Request::parse(&packet) {
@@ -96,10 +110,10 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
             let value =
                 Payload::Inline(Span::new(at.saturating_add(head_bytes(packet.header)), packet.value.len()));
             let op = request_op(&request.command, &packet, at, value, server);
-            if request.command == Request::Quit {
-                Step::Close { op: Some(op) }
-            } else {
-                Step::Answer { op, bytes }
+            match request.command {
+                Request::Quit => Step::Close { op: Some(op) },
+                Request::SaslAuth { .. } | Request::SaslStep { .. } => Step::Exchange { op, bytes },
+                _ => Step::Answer { op, bytes },
             }
         }
         Err(reject) => refuse(reject, rest, at),
@@ -145,9 +159,25 @@ fn refuse(reject: Reject, rest: &[u8], at: usize) -> Step {
     }
 }
 
-/// SASL is off, and VERBOSITY is what memcached does not know either: clients find out by the answer.
-fn is_served(opcode: Opcode) -> bool {
-    !matches!(opcode, Opcode::VERBOSITY | Opcode::SASL_LIST_MECHS | Opcode::SASL_AUTH | Opcode::SASL_STEP)
+/// SASL where there are users. VERBOSITY is what memcached does not know either: clients find out by the answer.
+fn is_served(opcode: Opcode, server: &Server) -> bool {
+    if is_sasl(opcode) { server.access.is_some() } else { opcode != Opcode::VERBOSITY }
+}
+
+fn is_sasl(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::SASL_LIST_MECHS | Opcode::SASL_AUTH | Opcode::SASL_STEP)
+}
+
+/// Whether no message of an authentication is that long.
+fn is_too_long(header: &RequestHeader, server: &Server) -> bool {
+    let bytes = usize::try_from(header.body_len.get()).unwrap_or(usize::MAX).saturating_add(HEADER_BYTES);
+    server.access.as_ref().is_some_and(|access| bytes > access.limits.request_bytes_max)
+}
+
+/// Whether an operation is a part of an authentication. Whoever begins one is a stranger until it has ended well.
+#[inline]
+pub(super) fn is_exchange(op: &Op) -> bool {
+    Note::of_tag(op.tag).status == Status::AUTH_CONTINUE
 }
 
 fn takes_value(opcode: Opcode) -> bool {
@@ -194,11 +224,11 @@ fn request_op(
                 return Note { status: Status::NOT_FOUND, ..note }.op(at);
             }
         },
-        Request::Noop | Request::Version | Request::Quit => Command::Pass,
-        Request::Verbosity { .. }
-        | Request::SaslListMechs
-        | Request::SaslAuth { .. }
-        | Request::SaslStep { .. } => {
+        Request::Noop | Request::Version | Request::Quit | Request::SaslListMechs => Command::Pass,
+        Request::SaslAuth { .. } | Request::SaslStep { .. } => {
+            return Note { status: Status::AUTH_CONTINUE, ..note }.op(at);
+        }
+        Request::Verbosity { .. } => {
             return Note { status: Status::UNKNOWN_COMMAND, ..note }.op(at);
         }
     };
@@ -291,6 +321,9 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Done if note.opcode == Opcode::VERSION => {
             let value = crate::VERSION.as_bytes();
             answer(Response { value, ..success(note, None) }, output);
+        }
+        Reply::Done if note.opcode == Opcode::SASL_LIST_MECHS => {
+            answer(Response { value: sasl::MECHANISMS.as_bytes(), ..success(note, None) }, output);
         }
         Reply::Done => answer(success(note, None), output),
         Reply::Stored { cas } => answer(success(note, *cas), output),
