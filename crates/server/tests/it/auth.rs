@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
 use nix::sys::signal::{Signal, kill};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::client::{Answer, Client, Request, op, status};
-use crate::harness::{PATIENCE, Server};
+use crate::client::{Answer, Client, Request, op, status, wait_until};
+use crate::harness::Server;
 
 /// A server that asks for users, and its password file.
 struct Guarded {
@@ -58,7 +61,7 @@ impl Guarded {
     }
 
     fn stat(&self, name: &str) -> u64 {
-        self.member().stats("").get(name).unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+        self.member().stat(name)
     }
 
     fn speak(&self) -> Speaker {
@@ -228,4 +231,325 @@ fn an_authentication_that_trickles_in_is_one() {
     }
     assert_eq!(client.receive(op::SASL_AUTH, 5), authenticated());
     client.assert_in_step();
+}
+
+/// The client's side of SCRAM-SHA-256, by RFC 5802 and nothing of the server's.
+struct Scram {
+    first_bare: String,
+    password: String,
+}
+
+impl Scram {
+    fn new(user: &str, password: &str) -> Self {
+        Self { first_bare: format!("n={user},r=rOprNGfwEbeRWgbNEkqO"), password: password.into() }
+    }
+
+    fn first(&self) -> Request {
+        Request::of(op::SASL_AUTH, "SCRAM-SHA-256").value(format!("n,,{}", self.first_bare))
+    }
+
+    /// The last message, and what the server has to answer.
+    fn last(&self, challenge: &Answer) -> (Request, String) {
+        assert_eq!(challenge.status, 0x21);
+        let server_first = str::from_utf8(&challenge.value).unwrap();
+        let attribute =
+            |name| server_first.split(',').find_map(|part: &str| part.strip_prefix(name)).unwrap();
+        let salt = BASE64_STANDARD.decode(attribute("s=")).unwrap();
+        let rounds = attribute("i=").parse().unwrap();
+        let salted = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(self.password.as_bytes(), &salt, rounds);
+        let hmac = |key: &[u8], text: &[u8]| -> [u8; 32] {
+            Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().into()
+        };
+        let without_proof = format!("c=biws,r={}", attribute("r="));
+        let signed = format!("{},{server_first},{without_proof}", self.first_bare);
+        let client_key = hmac(&salted, b"Client Key");
+        let signature = hmac(&Sha256::digest(client_key), signed.as_bytes());
+        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(key, other)| key ^ other).collect();
+        let server_signature = hmac(&hmac(&salted, b"Server Key"), signed.as_bytes());
+        let message = format!("{without_proof},p={}", BASE64_STANDARD.encode(proof));
+        (scram_step(message), format!("v={}", BASE64_STANDARD.encode(server_signature)))
+    }
+}
+
+fn scram_step(message: impl AsRef<[u8]>) -> Request {
+    Request::of(op::SASL_STEP, "SCRAM-SHA-256").value(message)
+}
+
+#[test]
+fn a_user_gets_in_by_scram_whatever_the_line_is_like() {
+    let hashed = passwd("bob", "paper\n");
+    let guarded = Guarded::start(&format!("{ANN}{hashed}"), &[]);
+    for (user, password) in [("ann", "pencil"), ("bob", "paper")] {
+        let mut client = guarded.client();
+        let scram = Scram::new(user, password);
+        let (last, signature) = scram.last(&client.ask(&scram.first()));
+        assert_eq!(client.ask(&last), continued(&signature), "the server knows the password, too");
+        assert_eq!(client.ask(&scram_step("")), authenticated());
+        client.assert_in_step();
+        // The same line is good for PLAIN, again and again.
+        for _ in 0..2 {
+            assert_eq!(guarded.client().ask(&plain(user, password)), authenticated());
+            assert_eq!(guarded.client().ask(&plain(user, "wrong")), refused());
+        }
+    }
+}
+
+#[test]
+fn who_does_not_acknowledge_the_servers_proof_is_still_a_stranger() {
+    let guarded = Guarded::start(ANN, &[]);
+    let mut client = guarded.client();
+    let scram = Scram::new("ann", "pencil");
+    let (last, _) = scram.last(&client.ask(&scram.first()));
+    assert_eq!(client.ask(&last).status, 0x21);
+    assert_eq!(client.ask(&Request::of(op::GET, "key")), refused());
+    client.assert_closed();
+}
+
+#[test]
+fn what_was_overheard_is_of_no_use() {
+    let guarded = Guarded::start(ANN, &[]);
+    let mut client = guarded.client();
+    let scram = Scram::new("ann", "pencil");
+    let (last, _) = scram.last(&client.ask(&scram.first()));
+    assert_eq!(client.ask(&last).status, 0x21);
+    let mut other = guarded.client();
+    assert_eq!(other.ask(&scram.first()).status, 0x21);
+    assert_eq!(other.ask(&last), refused(), "a proof is good for one exchange");
+    assert_eq!(other.ask(&scram_step("")), refused());
+}
+
+#[test]
+fn scram_tells_nobody_who_is_there() {
+    let guarded = Guarded::start(&passwd("bob", "paper"), &[]);
+    let mut shapes = Vec::new();
+    for user in ["bob", "eve"] {
+        let mut client = guarded.client();
+        let scram = Scram::new(user, "wrong");
+        let challenge = client.ask(&scram.first());
+        let (last, _) = scram.last(&challenge);
+        assert_eq!(client.ask(&last), refused());
+        let parts: Vec<String> =
+            str::from_utf8(&challenge.value).unwrap().split(',').map(Into::into).collect();
+        let again = guarded.client().ask(&scram.first());
+        assert!(str::from_utf8(&again.value).unwrap().ends_with(&parts[1..].join(",")), "the salt stays");
+        shapes.push((parts[0].len(), parts[1].len(), parts[2].clone()));
+    }
+    assert_eq!(shapes[0], shapes[1]);
+}
+
+#[test]
+fn text_clients_say_first_who_they_are() {
+    let guarded = Guarded::start("ann:pencil\nbob:two words\n", &["-o", "auth_failures_max=100"]);
+    let mut speaker = guarded.speak();
+    for line in ["get key", "version", "mg key", "quit", "stats", "set x 0 0", "set x 0 0 z", "", "touch a 0"]
+    {
+        speaker.hears(format!("{line}\r\n"), "CLIENT_ERROR unauthenticated\r\n");
+    }
+    speaker.hears("set x 0 0 10\r\nann pencilxy", "CLIENT_ERROR bad command line termination\r\n");
+    speaker.hears("set x 0 0 9\r\nannpencil\r\n", "CLIENT_ERROR bad authentication token format\r\n");
+    speaker.hears("set x 0 0 9\r\nann paper\r\n", "CLIENT_ERROR authentication failure\r\n");
+    speaker.hears("set x 0 0 10\r\nann pencil\r\nget x\r\n", "STORED\r\nEND\r\n");
+    speaker.hears("set key 0 0 5\r\nvalue\r\nget key\r\n", "STORED\r\nVALUE key 0 5\r\nvalue\r\nEND\r\n");
+    guarded.speak().hears("set whatever 1 2 13\r\nbob two words\r\nmn\r\n", "STORED\r\nMN\r\n");
+}
+
+#[test]
+fn redis_clients_say_first_who_they_are() {
+    let guarded = Guarded::start("ann:pencil\ndefault:pen\n", &["-o", "auth_failures_max=100"]);
+    let mut speaker = guarded.speak();
+    for words in ["GET key", "PING", "COMMAND", "INFO", "CLIENT SETNAME x", "NOSUCH", "FLUSHALL"] {
+        speaker.hears(resp(words), "-NOAUTH Authentication required.\r\n");
+    }
+    speaker.hears(resp("HELLO 3"), "-NOAUTH HELLO must be called");
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    let mut speaker = guarded.speak();
+    speaker.hears("*0\r\n", "");
+    speaker.hears(resp("AUTH paper"), wrong);
+    speaker.hears(resp("AUTH ann paper"), wrong);
+    speaker.hears(resp("HELLO 3 AUTH ann pen"), wrong);
+    speaker.hears(resp("AUTH ann pencil"), "+OK\r\n");
+    speaker.hears(resp("SET key value"), "+OK\r\n");
+    speaker.hears(resp("AUTH ann paper"), wrong);
+    speaker.hears(resp("GET key"), "$5\r\nvalue\r\n");
+
+    guarded.speak().hears([resp("AUTH pen"), resp("GET key")].concat(), "+OK\r\n$5\r\nvalue\r\n");
+    let mut speaker = guarded.speak();
+    speaker.hears(
+        [resp("HELLO 3 AUTH ann pencil SETNAME me"), resp("GET none")].concat(),
+        "%7\r\n$6\r\nserver\r\n",
+    );
+    let mut speaker = guarded.speak();
+    speaker.hears(resp("QUIT"), "+OK\r\n");
+    speaker.is_closed();
+}
+
+fn resp(words: &str) -> String {
+    let words: Vec<_> = words.split(' ').map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{}", words.len(), words.concat())
+}
+
+#[test]
+fn y_is_for_all_protocols_as_s_is() {
+    let file = PasswordFile::new(ANN);
+    let server = Server::start(&["-Y", file.path().to_str().unwrap()]);
+    let mut client = Client::connect(&server);
+    assert_eq!(client.ask(&Request::of(op::GET, "key")), refused());
+    client.assert_closed();
+    let mut client = Client::connect(&server);
+    assert_eq!(client.ask(&plain("ann", "pencil")), authenticated());
+    let settings = client.stats("settings");
+    assert_eq!(settings["auth_enabled_sasl"], "yes");
+    assert_eq!(settings["auth_enabled_ascii"], file.path().to_str().unwrap());
+    let mut speaker = Speaker(server.connect());
+    speaker.hears("get key\r\n", "CLIENT_ERROR unauthenticated\r\n");
+}
+
+#[test]
+fn after_too_many_failures_a_connection_is_closed() {
+    let guarded = Guarded::start(ANN, &["-o", "auth_failures_max=2"]);
+    let mut client = guarded.client();
+    assert_eq!(client.ask(&plain("ann", "a")), refused());
+    assert_eq!(client.ask(&plain("ann", "b")), refused());
+    client.assert_closed();
+    let mut speaker = guarded.speak();
+    let failure = "CLIENT_ERROR authentication failure\r\n";
+    speaker.hears("set x 0 0 3\r\nann\r\n", "CLIENT_ERROR bad authentication token format\r\n");
+    speaker.hears(
+        "set x 0 0 5\r\nann a\r\nset x 0 0 5\r\nann b\r\nset x 0 0 10\r\nann pencil\r\n",
+        &failure.repeat(2),
+    );
+    speaker.is_closed();
+    let mut speaker = guarded.speak();
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    speaker.hears([resp("AUTH a"), resp("AUTH b"), resp("AUTH ann pencil")].concat(), &wrong.repeat(2));
+    speaker.is_closed();
+    assert_eq!((guarded.stat("auth_kicks"), guarded.stat("auth_errors")), (3, 6));
+}
+
+#[test]
+fn nothing_long_is_taken_from_a_stranger() {
+    let guarded = Guarded::start(ANN, &["-o", "auth_request_max=300"]);
+    let long = "x".repeat(300);
+    // It is known by its header: no byte of the body needs to come.
+    let mut client = guarded.client();
+    client.send(&plain("ann", &long).opaque(1).bytes()[..24]);
+    assert_eq!(client.receive(op::SASL_AUTH, 1), Answer::error(status::INVALID));
+    client.assert_closed();
+    for (said, heard) in [
+        ("set x 0 0 300\r\n".to_owned(), "CLIENT_ERROR unauthenticated\r\n"),
+        ("set x 0 0 18446744073709551615\r\n".to_owned(), "CLIENT_ERROR unauthenticated\r\n"),
+        (long.repeat(2), ""),
+        ("*2\r\n$4\r\nAUTH\r\n$300\r\n".to_owned(), "-NOAUTH Authentication required.\r\n"),
+        ("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n".to_owned(), "-NOAUTH Authentication required.\r\n"),
+        ("*1000000\r\n".to_owned(), "-NOAUTH Authentication required.\r\n"),
+    ] {
+        let mut speaker = guarded.speak();
+        speaker.hears(&said, heard);
+        speaker.is_closed();
+    }
+    assert_eq!(guarded.stat("auth_too_long"), 7);
+    // A member's authentication is not longer either.
+    let mut client = guarded.member();
+    client.send(&plain("ann", &long).opaque(1).bytes()[..24]);
+    assert_eq!(client.receive(op::SASL_AUTH, 1), Answer::error(status::INVALID));
+    client.assert_closed();
+}
+
+#[test]
+fn strangers_pin_nothing() {
+    let guarded = Guarded::start(ANN, &["-c", "200"]);
+    let mut member = guarded.member();
+    let part = &plain("ann", &"x".repeat(900)).bytes()[..900];
+    let strangers: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = guarded.client();
+            client.send(part);
+            client
+        })
+        .collect();
+    wait_until("the parts are there", || member.stat("waiting_bytes") >= 100 * 900);
+    // And what would be a member's to send is not waited for.
+    for _ in 0..10 {
+        let mut client = guarded.client();
+        client.send(&Request::store(op::SET, "key", "v".repeat(60_000)).bytes()[..50_000]);
+        client.receive(op::SET, 0);
+    }
+    let waiting = member.stat("waiting_bytes");
+    assert!(waiting <= 100 * 1024, "{waiting} bytes wait for 100 strangers");
+    drop(strangers);
+}
+
+#[test]
+fn who_does_not_say_in_time_who_he_is_is_closed() {
+    let guarded = Guarded::start(ANN, &["-o", "auth_timeout=1"]);
+    let mut member = guarded.member();
+    let mut silent = guarded.client();
+    let mut halfway = guarded.client();
+    assert_eq!(halfway.ask(&Request::of(op::SASL_AUTH, "PLAIN")), continued(""));
+    let mut speaker = guarded.speak();
+    speaker.hears("get key\r\n", "CLIENT_ERROR unauthenticated\r\n");
+    silent.assert_closed();
+    halfway.assert_closed();
+    speaker.is_closed();
+    assert_eq!(member.stat("auth_timeouts"), 3);
+    member.set("key", "value");
+}
+
+#[test]
+fn the_users_are_read_again_on_sighup() {
+    let guarded = Guarded::start(ANN, &["-v"]);
+    let mut ann = guarded.member();
+    guarded.file.write("bob:paper\n");
+    kill(guarded.server.pid(), Signal::SIGHUP).unwrap();
+    wait_until("bob is let in", || guarded.client().ask(&plain("bob", "paper")) == authenticated());
+    assert_eq!(guarded.client().ask(&plain("ann", "pencil")), refused());
+    ann.set("key", "who was let in stays in");
+    // A bad file changes nothing.
+    guarded.file.write("eve:pen\nsecret\n");
+    kill(guarded.server.pid(), Signal::SIGHUP).unwrap();
+    wait_until("the file is complained about", || guarded.server.log().contains("line 2: no colon"));
+    assert!(!guarded.server.log().contains("secret"));
+    assert_eq!(guarded.client().ask(&plain("eve", "pen")), refused());
+    assert_eq!(guarded.client().ask(&plain("bob", "paper")), authenticated());
+}
+
+#[test]
+fn a_server_does_not_start_without_the_users_it_asks_for() {
+    let file = PasswordFile::new("ann\n");
+    let path = file.path();
+    let path = path.to_str().unwrap();
+    for (args, complaint) in [
+        (&["-S"][..], "-S: needs a password file"),
+        (&["-S", "--sasl-pwdb", "/nowhere/users"], "/nowhere/users"),
+        (&["-Y", path], "line 1: no colon behind a user's name"),
+        (&["--sasl-pwdb", path], "without -S"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memwire"));
+        command.args(["-l", "127.0.0.1", "-p", "-1"]).args(args).env_remove("MEMCACHED_SASL_PWDB");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(complaint), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn no_secret_is_logged() {
+    let guarded = Guarded::start(ANN, &["-vvv"]);
+    drop(guarded.member());
+    assert_eq!(guarded.client().ask(&plain("ann", "a-wrong-password")), refused());
+    guarded.speak().hears("set x 0 0 10\r\nann pencil\r\n", "STORED\r\n");
+    guarded.speak().hears(resp("AUTH ann pencil"), "+OK\r\n");
+    let log = guarded.server.log();
+    assert!(!log.contains("pencil") && !log.contains("a-wrong-password"), "{log}");
+}
+
+/// The line that `memwire passwd` makes.
+fn passwd(user: &str, password: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_memwire"));
+    let mut child =
+        command.args(["passwd", user]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
 }
