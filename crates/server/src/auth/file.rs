@@ -4,7 +4,7 @@
 //! user:password
 //! user:SCRAM-SHA-256$4096:<salt>$<StoredKey>:<ServerKey>
 //! ```
-//! The first form is that of memcached's `-Y` and of its SASL password database; the second, in base64, is PostgreSQL's,
+//! The first form is that of memcached's `-Y` and of its SASL password database; the second, in base64, is Postgres's,
 //! and holds no password. A file that is not understood as a whole is refused as a whole, so that nobody is shut out or
 //! let in by a slip of the pen.
 
@@ -174,7 +174,7 @@ mod tests {
             assert!(parsed(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(parsed(format!("ann:SCRAM-SHA-256$16384:c2FsdA==${key}:{key}").as_bytes()).is_ok());
-        assert_eq!(parsed(&[b'x'; FILE_BYTES_MAX + 1]).unwrap_err(), "65537 bytes, limit is 65536");
+        assert_eq!(parsed(&vec![b'x'; FILE_BYTES_MAX + 1]).unwrap_err(), "65537 bytes, limit is 65536");
     }
 
     #[test]

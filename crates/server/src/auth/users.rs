@@ -13,7 +13,7 @@ use subtle::{Choice, ConstantTimeEq};
 /// Bytes of SHA-256.
 pub type Digest = [u8; 32];
 
-/// Iterations for a password that stands in clear, and for a line that is made here: PostgreSQL's number.
+/// Iterations for a password that stands in clear, and for a line that is made here: Postgres's number.
 pub const ITERATIONS: u32 = 4096;
 /// The most that a line may ask for: a wrong password costs an I/O thread so many, a few milliseconds.
 pub const ITERATIONS_MAX: u32 = 16_384;
@@ -23,7 +23,7 @@ pub const SALT_BYTES: usize = 16;
 /// The users of one password file.
 #[derive(Debug)]
 pub struct Users {
-    users: Vec<User>,
+    all: Vec<User>,
     /// In the place of who is not there. Nobody can be him.
     decoy: User,
     /// Of the process. Keys the digests, and all that must not be guessed.
@@ -94,7 +94,7 @@ impl Users {
         let shown = users.first().map_or(ITERATIONS, |user| user.iterations);
         let unreachable = |what: &[u8]| hmac(&secret, &[b"decoy", what]);
         let keys = Keys { stored_key: unreachable(b"stored"), server_key: unreachable(b"server") };
-        Self { users, decoy: User::hashed(b"", b"", shown, keys), secret, iterations }
+        Self { all: users, decoy: User::hashed(b"", b"", shown, keys), secret, iterations }
     }
 
     /// None.
@@ -106,13 +106,13 @@ impl Users {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.all.is_empty()
     }
 
     /// Whether `name` is a user with this password.
@@ -161,7 +161,7 @@ impl Users {
     /// All names are looked at, whichever it is.
     fn find(&self, name: &[u8]) -> Option<&User> {
         let is_his = |user: &User| -> Choice { user.name.ct_eq(name) };
-        self.users.iter().fold(None, |found, user| if bool::from(is_his(user)) { Some(user) } else { found })
+        self.all.iter().fold(None, |found, user| if bool::from(is_his(user)) { Some(user) } else { found })
     }
 }
 
@@ -182,7 +182,9 @@ fn first<const N: usize>(digest: &Digest) -> [u8; N] {
 /// HMAC-SHA-256 of `parts`, one behind the other.
 pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
 }
 
@@ -238,9 +240,9 @@ mod tests {
     fn a_password_that_was_right_is_remembered_and_no_other() {
         let users = Users::new(vec![hashed(b"ann", b"pencil", 2)], SECRET);
         assert!(!users.check(b"ann", b"wrong"));
-        assert!(users.users[0].known.get().is_none());
+        assert!(users.all[0].known.get().is_none());
         assert!(users.check(b"ann", b"pencil"));
-        assert!(users.users[0].known.get().is_some());
+        assert!(users.all[0].known.get().is_some());
     }
 
     #[test]
@@ -258,6 +260,6 @@ mod tests {
     #[test]
     fn nothing_of_a_secret_is_printed() {
         let users = Users::new(vec![User::known(b"ann", b"pencil", &SECRET)], SECRET);
-        assert_eq!(format!("{:?}", users.users[0].keys), "Keys");
+        assert_eq!(format!("{:?}", users.all[0].keys), "Keys");
     }
 }

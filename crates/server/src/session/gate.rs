@@ -39,8 +39,8 @@ pub(super) enum Step {
 
 impl Gate {
     /// The gate before `session`.
-    pub(super) fn before(session: Session) -> Box<Self> {
-        Box::new(Self { session, exchange: Exchange::default(), failures: 0 })
+    pub(super) fn before(session: Session) -> Session {
+        Session::Stranger(Box::new(Self { session, exchange: Exchange::default(), failures: 0 }))
     }
 
     /// See [`Session::parse`].

@@ -93,7 +93,7 @@ impl Session {
                 (Protocol::Auto, b'*') => Self::Resp(resp::Resp::default()),
                 (Protocol::Auto | Protocol::Text, _) => Self::Text(text::Text::default()),
             };
-            *self = if server.access.is_some() { Self::Stranger(Gate::before(session)) } else { session };
+            *self = if server.access.is_some() { Gate::before(session) } else { session };
         }
         match self {
             Self::Stranger(gate) => match &server.access {
@@ -184,7 +184,7 @@ impl Session {
     /// Puts the answer to `op` into words.
     pub fn render(&mut self, op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
         if matches!(self, Self::Binary) && binary::is_exchange(op) {
-            *self = Self::Stranger(Gate::before(Self::Binary));
+            *self = Gate::before(Self::Binary);
         }
         match self {
             Self::Stranger(gate) => {
