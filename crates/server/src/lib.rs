@@ -1,8 +1,8 @@
 //! memwire: a memcached server that stores what it sends.
 //!
 //! Folders are threads or pure code. [`net`] is the event loops, [`storage`] the one thread that touches the data;
-//! [`session`] is the protocols, without I/O, and [`auth`] says who may speak them. What passes between them is [`message`], and how it gets there is
-//! [`hop`]. `ARCHITECTURE.md` tells the whole.
+//! [`session`] is the protocols, without I/O, and [`auth`] says who may speak them. What passes between them is
+//! [`message`], and how it gets there is [`hop`]. `ARCHITECTURE.md` tells the whole.
 
 pub mod args;
 pub mod auth;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::client::{Answer, Client, Request, op, status, wait_until};
-use crate::harness::Server;
+use crate::clients::{checks_count, run, succeeds, text};
+use crate::harness::{Server, skip_or_fail};
 
 /// A server that asks for users, and its password file.
 struct Guarded {
@@ -541,6 +542,58 @@ fn no_secret_is_logged() {
     guarded.speak().hears(resp("AUTH ann pencil"), "+OK\r\n");
     let log = guarded.server.log();
     assert!(!log.contains("pencil") && !log.contains("a-wrong-password"), "{log}");
+}
+
+#[test]
+fn python_binary_memcached() {
+    real_client("python3", &["-c", "import bmemcached"], "bmemcached_auth.py");
+}
+
+#[test]
+fn pylibmc() {
+    real_client("python3", &["-c", "import pylibmc; assert pylibmc.support_sasl"], "pylibmc_auth.py");
+}
+
+#[test]
+fn php_memcached() {
+    real_client(
+        "php",
+        &["-r", "exit(method_exists('Memcached', 'setSaslAuthData') ? 0 : 1);"],
+        "php_auth.php",
+    );
+}
+
+#[test]
+fn dalli() {
+    real_client("ruby", &["-e", "require 'dalli'"], "dalli_auth.rb");
+}
+
+#[test]
+fn memjs() {
+    real_client("node", &["-e", "require('memjs')"], "memjs_auth.js");
+}
+
+/// Runs a script of `tests/clients` against a server that knows two users: one whose password is in the file, and one
+/// whose line is made by `memwire passwd`.
+fn real_client(interpreter: &str, is_there: &[&str], script: &str) {
+    if !succeeds(interpreter, is_there) {
+        return skip_or_fail(script);
+    }
+    let guarded = Guarded::start(&format!("{ANN}{}", passwd("bob", "p a:p=e,r")), &[]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let address = guarded.server.addr().to_string();
+    for (user, password) in [("ann", "pencil"), ("bob", "p a:p=e,r")] {
+        let output = run(interpreter, &[path.to_str().unwrap(), &address, user, password]);
+        let count = checks_count(&output);
+        assert!(
+            output.status.success() && count.is_some_and(|count| count > 0),
+            "{script}: {}",
+            text(&output)
+        );
+    }
+    // What it says of a wrong password may be that there is no server.
+    assert!(guarded.stat("auth_errors") > 0, "{script} has tried a wrong password");
+    assert_eq!(guarded.member().get("stranger"), None, "and could store nothing");
 }
 
 /// The line that `memwire passwd` makes.
