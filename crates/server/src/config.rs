@@ -87,6 +87,8 @@ pub struct Auth {
     pub file: PathBuf,
     /// How far strangers are borne with.
     pub limits: auth::Limits,
+    /// What SASL offers.
+    pub mechanisms: auth::Mechanisms,
 }
 
 /// Whether clients may flush.
@@ -191,7 +193,7 @@ impl Config {
         if args.max_reqs_per_event != 20 {
             warnings.push("-R: a connection's turn is bounded by bytes, not by requests".into());
         }
-        let Extended { track_sizes, auth_limits } = extended(&args.extended, &mut warnings)?;
+        let Extended { track_sizes, auth_limits, mechanisms } = extended(&args.extended, &mut warnings)?;
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
         let config = Self {
             listen: listen(args)?,
@@ -206,7 +208,7 @@ impl Config {
             flush: if args.disable_flush_all { Flush::Refused } else { Flush::Allowed },
             protocol: protocol(&args.protocol)?,
             shutdown: if args.enable_shutdown { Shutdown::Allowed } else { Shutdown::Refused },
-            auth: password_file(args)?.map(|file| Auth { file, limits: auth_limits }),
+            auth: password_file(args)?.map(|file| Auth { file, limits: auth_limits, mechanisms }),
             dump: if args.disable_dumping { Dump::Refused } else { Dump::Allowed },
             track_sizes,
             prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
@@ -377,6 +379,7 @@ const EXTENDED_UNUSED: &[&str] = &[
 struct Extended {
     track_sizes: bool,
     auth_limits: auth::Limits,
+    mechanisms: auth::Mechanisms,
 }
 
 fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<Extended, String> {
@@ -387,6 +390,13 @@ fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<Extended, 
         let bare = name.strip_prefix("no_").unwrap_or(name);
         if name == "track_sizes" {
             extended.track_sizes = true;
+        } else if name == "sasl_mechs" {
+            extended.mechanisms = match value.to_ascii_lowercase().as_str() {
+                "all" => auth::Mechanisms::All,
+                "plain" => auth::Mechanisms::Plain,
+                "scram-sha-256" => auth::Mechanisms::Scram,
+                _ => return Err(format!("-o sasl_mechs={value}: all, plain or scram-sha-256")),
+            };
         } else if name == "auth_timeout" {
             limits.timeout_ms = 1000 * number(name, value, 1..=3600)?;
         } else if name == "auth_request_max" {
@@ -436,7 +446,7 @@ fn password_file(args: &Args) -> Result<Option<PathBuf>, String> {
 
 fn did_you_mean(name: &str) -> String {
     let shared = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let served = ["track_sizes", "auth_timeout", "auth_request_max", "auth_failures_max"];
+    let served = ["track_sizes", "sasl_mechs", "auth_timeout", "auth_request_max", "auth_failures_max"];
     let nearest = EXTENDED_UNUSED.iter().chain(&served).max_by_key(|other| shared(other));
     match nearest {
         Some(nearest) if shared(nearest) >= 3 => format!("; did you mean {nearest}?"),

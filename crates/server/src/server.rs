@@ -41,7 +41,7 @@ impl Server {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
             unfinished: Arc::new(Receiving::new(config.unfinished_bytes_max())),
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
-            access: config.auth.as_ref().map(|auth| Access::closed(auth.limits)),
+            access: config.auth.as_ref().map(|auth| Access::closed(auth.limits, auth.mechanisms)),
             config,
             clock,
             client_ids: AtomicU64::new(0),

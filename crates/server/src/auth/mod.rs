@@ -11,6 +11,7 @@ pub mod users;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use sasl::Mechanisms;
 pub use users::Users;
 
 /// How far a stranger is borne with.
@@ -35,6 +36,8 @@ impl Default for Limits {
 pub struct Access {
     /// How far a stranger is borne with.
     pub limits: Limits,
+    /// What SASL offers.
+    pub mechanisms: Mechanisms,
     /// What was counted.
     pub counters: AuthCounters,
     users: RwLock<Arc<Users>>,
@@ -59,9 +62,10 @@ pub struct AuthCounters {
 impl Access {
     /// A way in that is closed to everybody, until there are [users](Self::set_users).
     #[must_use]
-    pub fn closed(limits: Limits) -> Self {
+    pub fn closed(limits: Limits, mechanisms: Mechanisms) -> Self {
         Self {
             limits,
+            mechanisms,
             counters: AuthCounters::default(),
             users: RwLock::new(Arc::new(Users::nobody())),
             exchanges: AtomicU64::new(0),

@@ -6,8 +6,37 @@
 use crate::auth::scram;
 use crate::auth::{Access, Verdict};
 
-/// The mechanisms, as clients are told of them.
-pub const MECHANISMS: &str = "SCRAM-SHA-256 PLAIN";
+/// Which mechanisms are offered. Clients mostly take the strongest, and some cannot do what they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mechanisms {
+    /// All there are.
+    #[default]
+    All,
+    /// PLAIN.
+    Plain,
+    /// SCRAM-SHA-256, which never sends a password.
+    Scram,
+}
+
+impl Mechanisms {
+    /// As clients are told of them.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::All => "SCRAM-SHA-256 PLAIN",
+            Self::Plain => "PLAIN",
+            Self::Scram => "SCRAM-SHA-256",
+        }
+    }
+
+    fn choose(self, name: &[u8]) -> State {
+        match name {
+            b"PLAIN" if self != Self::Scram => State::Chosen(Mechanism::Plain),
+            b"SCRAM-SHA-256" if self != Self::Plain => State::Chosen(Mechanism::ScramSha256),
+            _ => State::Nothing,
+        }
+    }
+}
 
 /// How far an exchange has come.
 #[derive(Debug, Default)]
@@ -43,11 +72,7 @@ pub enum Answer {
 impl Exchange {
     /// `SASL_AUTH`: begins, whatever was before.
     pub fn start(&mut self, mechanism: &[u8], message: &[u8], access: &Access) -> Answer {
-        self.0 = match mechanism {
-            b"PLAIN" => State::Chosen(Mechanism::Plain),
-            b"SCRAM-SHA-256" => State::Chosen(Mechanism::ScramSha256),
-            _ => State::Nothing,
-        };
+        self.0 = access.mechanisms.choose(mechanism);
         match self.0 {
             State::Chosen(_) if message.is_empty() => Answer::Continue(Vec::new()),
             _ => self.step(mechanism, message, access),
@@ -113,7 +138,7 @@ mod tests {
     const ACCEPTED: Answer = Answer::Done(Verdict::Accepted);
 
     fn access() -> Access {
-        let access = Access::closed(Limits::default());
+        let access = Access::closed(Limits::default(), Mechanisms::All);
         access.set_users(file::parse(b"ann:pencil", [9; 32]).unwrap());
         access
     }
@@ -176,8 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_offered_is_refused() {
+        for (mechanisms, plain) in [(Mechanisms::Plain, ACCEPTED), (Mechanisms::Scram, REFUSED)] {
+            let access = Access { mechanisms, ..access() };
+            assert_eq!(Exchange::default().start(b"PLAIN", b"\0ann\0pencil", &access), plain);
+            let scram = Exchange::default().start(b"SCRAM-SHA-256", b"n,,n=ann,r=x", &access);
+            assert_eq!(scram == REFUSED, plain == ACCEPTED);
+        }
+    }
+
+    #[test]
     fn nobody_is_let_in_before_there_are_users() {
-        let access = Access::closed(Limits::default());
+        let access = Access::closed(Limits::default(), Mechanisms::All);
         assert_eq!(Exchange::default().start(b"PLAIN", b"\0ann\0pencil", &access), REFUSED);
         assert_eq!(Exchange::default().start(b"PLAIN", b"\0\0", &access), REFUSED);
     }

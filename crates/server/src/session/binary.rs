@@ -12,7 +12,6 @@ use wire::{
 };
 use zerocopy::FromBytes;
 
-use crate::auth::sasl;
 use crate::config::Flush;
 use crate::figures::Group;
 use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value};
@@ -323,7 +322,8 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
             answer(Response { value, ..success(note, None) }, output);
         }
         Reply::Done if note.opcode == Opcode::SASL_LIST_MECHS => {
-            answer(Response { value: sasl::MECHANISMS.as_bytes(), ..success(note, None) }, output);
+            let told = server.access.as_ref().map_or("", |access| access.mechanisms.told());
+            answer(Response { value: told.as_bytes(), ..success(note, None) }, output);
         }
         Reply::Done => answer(success(note, None), output),
         Reply::Stored { cas } => answer(success(note, *cas), output),
