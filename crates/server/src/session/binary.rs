@@ -91,16 +91,16 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     if !is_served(packet.header.opcode, server) {
         return refuse(Reject::UnknownOpcode { opcode: packet.header.opcode }, rest, at);
     }
+    if is_sasl(packet.header.opcode) && is_too_long(packet.header, server) {
+        let note = Note { status: Status::INVALID, ..Note::of(packet.header) };
+        return Step::Close { op: Some(note.op(at)) };
+    }
     if takes_value(packet.header.opcode)
         && let Some(step) = step_before_value(&packet, rest.len(), at, server)
     {
         return step;
     }
     if missing > 0 {
-        if is_sasl(packet.header.opcode) && is_too_long(packet.header, server) {
-            let note = Note { status: Status::INVALID, ..Note::of(packet.header) };
-            return Step::Close { op: Some(note.op(at)) };
-        }
         return Step::Incomplete(Next::Read { missing });
     }
     match wire::Request::parse(&packet) {

@@ -10,6 +10,7 @@ use crate::session::resp::frame::{ARGS_MAX, Args, Reader, Stop};
 
 /// The request at the front of a stranger's input, which begins at `at`.
 pub(in crate::session) fn step(rest: &[u8], at: usize, bytes_max: usize) -> Step {
+    let rest = rest.get(..bytes_max).unwrap_or(rest);
     match request(rest, at) {
         Ok(step) => step,
         Err(Stop::Missing(missing)) if rest.len().saturating_add(missing) <= bytes_max => {

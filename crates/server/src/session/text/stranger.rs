@@ -11,9 +11,9 @@ const END: &[u8] = b"\r\n";
 
 /// The request at the front of a stranger's input. Its operation's key is the value, and what ends it.
 pub(in crate::session) fn step(rest: &[u8], at: usize, bytes_max: usize) -> Step {
-    let line = match Front::of(rest) {
+    let line = match Front::of(rest.get(..bytes_max).unwrap_or(rest)) {
         Front::Line(line) => line,
-        Front::Part if rest.len() <= bytes_max => return Step::Missing(1),
+        Front::Part if rest.len() < bytes_max => return Step::Missing(1),
         Front::Part | Front::Long => return Step::TooLong { op: None },
     };
     let Some(value_len) = value_len(line.text) else {
