@@ -136,9 +136,9 @@ pub struct Args {
     #[arg(short = 'Y', long, value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
 
-    /// Options with a name: `track_sizes`; with -S or -Y, `sasl_mechs=NAME` (all, plain, scram-sha-256),
-    /// `auth_timeout=SECONDS`, `auth_request_max=BYTES` and `auth_failures_max=NUM`; and memcached's others, which are
-    /// accepted where they have no meaning here.
+    /// Options with a name: `track_sizes`; `idle_timeout=SECONDS`, after which a connection is closed; with -S or -Y,
+    /// `sasl_mechs=NAME` (all, plain, scram-sha-256), `auth_timeout=SECONDS`, `auth_request_max=BYTES` and
+    /// `auth_failures_max=NUM`; and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
     pub extended: Vec<String>,
 

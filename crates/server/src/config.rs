@@ -51,6 +51,8 @@ pub struct Config {
     pub detail_enabled: bool,
     /// Told in `stats settings`, and of no other effect.
     pub requests_per_event: u32,
+    /// How long a connection may be idle, where that is bounded.
+    pub idle_timeout_ms: Option<u64>,
     /// How often `-v` was given.
     pub verbosity: u8,
     /// What concerns the process and not the server.
@@ -164,6 +166,7 @@ impl Default for Config {
             prefix_delimiter: b':',
             detail_enabled: false,
             requests_per_event: 20,
+            idle_timeout_ms: None,
             verbosity: 0,
             process: Process::default(),
         }
@@ -193,7 +196,8 @@ impl Config {
         if args.max_reqs_per_event != 20 {
             warnings.push("-R: a connection's turn is bounded by bytes, not by requests".into());
         }
-        let Extended { track_sizes, auth_limits, mechanisms } = extended(&args.extended, &mut warnings)?;
+        let Extended { track_sizes, idle_timeout_ms, auth_limits, mechanisms } =
+            extended(&args.extended, &mut warnings)?;
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
         let config = Self {
             listen: listen(args)?,
@@ -214,6 +218,7 @@ impl Config {
             prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
             detail_enabled: args.prefix_delimiter.is_some(),
             requests_per_event: args.max_reqs_per_event,
+            idle_timeout_ms,
             verbosity: args.verbose,
             process: Process {
                 user: args.user.clone(),
@@ -378,6 +383,7 @@ const EXTENDED_UNUSED: &[&str] = &[
 #[derive(Debug, Default)]
 struct Extended {
     track_sizes: bool,
+    idle_timeout_ms: Option<u64>,
     auth_limits: auth::Limits,
     mechanisms: auth::Mechanisms,
 }
@@ -404,7 +410,8 @@ fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<Extended, 
         } else if name == "auth_failures_max" {
             limits.failures_max = number(name, value, 1..=100)?;
         } else if name == "idle_timeout" {
-            warnings.push("-o idle_timeout: is not served yet; idle connections stay".into());
+            let seconds: u64 = number(name, value, 0..=86_400 * 365)?;
+            extended.idle_timeout_ms = Some(1000 * seconds).filter(|timeout| *timeout > 0);
         } else if name.starts_with("ssl_") {
             return Err(format!("-o {name}: TLS is not served yet"));
         } else if name.starts_with("ext_") {
@@ -446,7 +453,14 @@ fn password_file(args: &Args) -> Result<Option<PathBuf>, String> {
 
 fn did_you_mean(name: &str) -> String {
     let shared = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let served = ["track_sizes", "sasl_mechs", "auth_timeout", "auth_request_max", "auth_failures_max"];
+    let served = [
+        "track_sizes",
+        "idle_timeout",
+        "sasl_mechs",
+        "auth_timeout",
+        "auth_request_max",
+        "auth_failures_max",
+    ];
     let nearest = EXTENDED_UNUSED.iter().chain(&served).max_by_key(|other| shared(other));
     match nearest {
         Some(nearest) if shared(nearest) >= 3 => format!("; did you mean {nearest}?"),

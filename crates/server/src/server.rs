@@ -90,6 +90,8 @@ pub struct ServerCounters {
     pub bytes_written: AtomicU64,
     /// Times that a connection had more to read than one turn allows.
     pub conn_yields: AtomicU64,
+    /// Connections that were closed because they were idle.
+    pub idle_kicks: AtomicU64,
 }
 
 impl ServerCounters {
@@ -107,6 +109,7 @@ impl ServerCounters {
             &self.bytes_read,
             &self.bytes_written,
             &self.conn_yields,
+            &self.idle_kicks,
         ] {
             counter.store(0, Ordering::Relaxed);
         }

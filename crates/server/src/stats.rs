@@ -63,7 +63,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
     lines.extend(figures.counters.lines().into_iter().map(|(name, value)| line(name, value)));
     lines.extend(auth(server));
     lines.extend([
-        line("idle_kicks", 0),
+        line("idle_kicks", count(&counters.idle_kicks)),
         line("bytes_read", count(&counters.bytes_read)),
         line("bytes_written", count(&counters.bytes_written)),
         line("limit_maxbytes", server.config.memory_bytes_max),
@@ -215,7 +215,7 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
         line("dump_enabled", yes(config.dump == Dump::Allowed)),
         line("hash_algorithm", "foldhash"),
         line("track_sizes", yes(config.track_sizes)),
-        line("idle_timeout", 0),
+        line("idle_timeout", config.idle_timeout_ms.unwrap_or(0) / 1000),
         line("ssl_enabled", "no"),
     ]
 }

@@ -42,6 +42,8 @@ pub struct Connection<S> {
     watched: bool,
     /// Whether bytes of that have arrived, or room for them was made, since its loop looked last.
     has_progressed: bool,
+    /// How often its loop has found it idle, one time after the other.
+    idle_looks: u8,
     /// For itself.
     _charge: Charge,
     /// For `input` while it has a place, and for what waits otherwise.
@@ -147,6 +149,7 @@ impl<S: Transport> Connection<S> {
             queued: false,
             watched: false,
             has_progressed: false,
+            idle_looks: 0,
             _charge: Charge::of(CONNECTION_BYTES, meter, Use::Working),
             arriving: Charge::new(meter, Use::Arriving),
             waiting: Charge::new(meter, Use::Waiting),
@@ -201,6 +204,20 @@ impl<S: Transport> Connection<S> {
             _ if self.outbox.is_empty() || may_wait => {}
             _ => self.close_as_stalled(),
         }
+    }
+
+    /// Ends it if it was found idle so many times, one after the other, and is again. Says whether it did.
+    pub fn close_if_idle(&mut self, looks: u8) -> bool {
+        if !self.is_idle() {
+            self.idle_looks = 0;
+            return false;
+        }
+        let is_over = self.idle_looks >= looks;
+        if is_over {
+            self.close();
+        }
+        self.idle_looks = self.idle_looks.saturating_add(1);
+        is_over
     }
 
     /// Closes it if nobody knows who its client is. Says whether it did.
@@ -264,6 +281,7 @@ impl<S: Transport> Connection<S> {
     /// Reads as much as a turn allows, and puts what it asks for into `batch`, as a run. A connection that fails is
     /// closed.
     pub fn take_turn(&mut self, id: ConnId, batch: &mut Batch, server: &Server, traffic: &mut Traffic) {
+        self.idle_looks = 0;
         let first_op = batch.ops.len();
         let start = batch.input.len();
         let done = match self.phase {

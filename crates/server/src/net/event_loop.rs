@@ -109,6 +109,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         retry_at: None,
         watched: Vec::new(),
         look_at: None,
+        look_for_idle_at: next_look_for_idle(&server),
         spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
         output: Output::default(),
         output_charge: Charge::new(&server.meter, Use::Working),
@@ -119,6 +120,14 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
     };
     let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
     Ok(Handle { orders, bell, join })
+}
+
+/// So many times a connection is found idle before it has been idle for the configured time.
+const IDLE_LOOKS: u8 = 4;
+
+fn next_look_for_idle(server: &Server) -> Option<Instant> {
+    let timeout = Duration::from_millis(server.config.idle_timeout_ms?);
+    Some(Instant::now() + timeout / u32::from(IDLE_LOOKS))
 }
 
 struct EventLoop {
@@ -144,6 +153,8 @@ struct EventLoop {
     /// progress.
     watched: Vec<ConnId>,
     look_at: Option<Instant>,
+    /// When all connections are looked at for those that are idle; never, where they may be.
+    look_for_idle_at: Option<Instant>,
     /// Batches that are not on their way.
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
@@ -171,6 +182,7 @@ impl EventLoop {
             self.end_strangers();
             self.retry_receiving();
             self.end_stalled();
+            self.end_idle();
             self.count_traffic();
         }
     }
@@ -454,6 +466,21 @@ impl EventLoop {
         }
         let again = !self.watched.is_empty();
         self.look_at = again.then(|| now + Duration::from_millis(STALL_MS));
+    }
+
+    /// Closes the connections that have been idle for the configured time, or a quarter longer at most.
+    fn end_idle(&mut self) {
+        if self.look_for_idle_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.close_if_idle(IDLE_LOOKS) {
+                ServerCounters::add(&self.server.counters.idle_kicks, 1);
+                self.grant(id);
+            }
+        }
+        self.look_for_idle_at = next_look_for_idle(&self.server);
     }
 
     fn remove(&mut self, id: ConnId) {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::client::{Answer, Client, Request, op, status, wait_until};
 use crate::clients::{checks_count, run, succeeds, text};
-use crate::harness::{Server, skip_or_fail};
+use crate::harness::{Memcached, Server, skip_or_fail};
 
 /// A server that asks for users, and its password file.
 struct Guarded {
@@ -368,6 +368,41 @@ fn text_clients_say_first_who_they_are() {
 }
 
 #[test]
+fn text_strangers_are_told_what_memcached_tells_them() {
+    let guarded = Guarded::start(ANN, &[]);
+    let path = guarded.file.path();
+    let user = ["-Y", path.to_str().unwrap()];
+    let Some(memcached) = Memcached::start(&user) else {
+        return skip_or_fail("memcached");
+    };
+    // One request a connection: of several in one segment memcached answers the last only.
+    for said in [
+        "get a\r\n",
+        "quit\r\n",
+        "\r\n",
+        "mn\r\n",
+        "set x 0 0\r\n",
+        "set x 0 0 -1\r\n",
+        "set x 0 0 12abc\r\n",
+        "set x 0 0 9\r\nann paper\r\n",
+        "set x 0 0 9\r\nannpaperx\r\n",
+        "set x 0 0 9\r\nann paperxx",
+        "set x 0 0 0\r\n\r\n",
+        "set x 0 0 10\r\nann pencil\r\nget x\r\n",
+        "set x 0 0 10 noreply\r\nann pencil\r\nmn\r\n",
+        "set  x a b 10\nann pencil\r\nmn\r\n",
+    ] {
+        let [ours, theirs] = [&guarded.server, &memcached].map(|server| {
+            let mut client = Client::connect(server);
+            client.send(said.as_bytes());
+            client.finish_sending();
+            String::from_utf8(client.rest().unwrap()).unwrap()
+        });
+        assert_eq!(ours, theirs, "{said:?}");
+    }
+}
+
+#[test]
 fn redis_clients_say_first_who_they_are() {
     let guarded = Guarded::start("ann:pencil\ndefault:pen\n", &["-o", "auth_failures_max=100"]);
     let mut speaker = guarded.speak();
@@ -507,6 +542,18 @@ fn who_does_not_say_in_time_who_he_is_is_closed() {
     speaker.is_closed();
     assert_eq!(member.stat("auth_timeouts"), 3);
     member.set("key", "value");
+}
+
+#[test]
+fn who_is_idle_for_too_long_is_closed_and_who_is_not_stays() {
+    let server = Server::start(&["-o", "idle_timeout=1"]);
+    let mut silent = Client::connect(&server);
+    silent.set("key", "value");
+    let mut busy = Client::connect(&server);
+    wait_until("one connection is left", || busy.stat("curr_connections") == 1);
+    assert_eq!(busy.stat("idle_kicks"), 1);
+    silent.assert_closed();
+    assert_eq!(busy.stats("settings")["idle_timeout"], "1");
 }
 
 #[test]

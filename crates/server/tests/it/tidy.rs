@@ -9,6 +9,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("socket2::", &["server/src/net/"]),
     ("std::net::", &["server/src/net/", "server/src/config.rs"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
+    ("sha2::", &["server/src/auth/"]),
+    ("pbkdf2::", &["server/src/auth/"]),
+    ("subtle::", &["server/src/auth/"]),
     (
         "memmap2::",
         &["server/src/storage/log/pages.rs", "server/src/storage/block.rs", "server/src/net/buffer.rs"],
