@@ -14,6 +14,10 @@ pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
 /// Bytes of one large value that are charged and asked for at a time, before they are read.
 pub const RESERVE_BYTES: usize = 1 << 20;
 
+/// Operations of one connection in one turn after which the rest of what was read waits for the next one, with those of
+/// one line more. Binary requests are long enough that no more of them are read at a time; keys and empty lines are not.
+pub const OPS_PER_TURN: usize = 4 << 10;
+
 /// Input bytes after which a batch takes no further connection and is sent.
 pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
 
@@ -122,6 +126,7 @@ pub const ITEM_BYTES_CEILING: usize = 1 << 30;
 pub const ITEM_BYTES_FLOOR: usize = 1 << 10;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::KEY_BYTES_MAX + 8 + 24);
+const _: () = assert!(OPS_PER_TURN > READ_BYTES_PER_TURN / 24);
 const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () = assert!(UNFINISHED_BYTES_MIN >= 2 * SEGMENT_BYTES_MAX / RECORDS_PER_SEGMENT_MIN);
 const _: () = assert!(PACKED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);

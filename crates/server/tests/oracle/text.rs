@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use memwire::clock::Clock;
 use memwire::config::Config;
-use memwire::limits::{BYTES_PER_RUN, READ_BYTES_PER_TURN};
+use memwire::limits::{BYTES_PER_RUN, OPS_PER_TURN, READ_BYTES_PER_TURN};
 use memwire::message::{Batch, ConnId};
 use memwire::net::connection::{Connection, Traffic, Wish};
 use memwire::net::socket::Transport;
@@ -92,6 +92,7 @@ impl Room {
         while matches!(connection.wish(), Wish::Turn) {
             let id = ConnId { slot: 0, generation: 0 };
             connection.take_turn(id, &mut batch, &self.server, &mut traffic);
+            assert!(batch.ops.len() <= OPS_PER_TURN + 1024, "{} operations in a turn", batch.ops.len());
             self.engine.execute(&mut batch, self.now);
             for run in &batch.runs {
                 connection.take_answers(run, &batch, &self.server, &mut output, &mut traffic);
@@ -407,6 +408,20 @@ fn a_line_of_2049_bytes_is_the_end_unless_it_is_a_list_of_keys() {
             assert_eq!(room.ask(&mut client, "b\r\nmn\r\n"), "END\r\nMN\r\n");
         }
     }
+}
+
+/// So much is asked for in so few bytes that what was read waits for its turn.
+#[test]
+fn many_short_requests_are_served_some_at_a_time() {
+    let mut room = Room::new(small());
+    let mut client = room.connect();
+    assert_eq!(room.ask(&mut client, "\n".repeat(100_000)), "ERROR\r\n".repeat(100_000));
+    let keys = "k ".repeat(1000);
+    let told = room.ask(&mut client, format!("get {keys}\r\n").repeat(100));
+    assert_eq!(told, "END\r\n".repeat(100));
+    let told = room.ask(&mut client, format!("set k 0 0 0\r\n\r\ngets {}\r\nmn\r\n", keys.repeat(100)));
+    assert_eq!(told.matches("VALUE k 0 0 1\r\n\r\n").count(), 100_000);
+    assert!(told.starts_with("STORED\r\nVALUE") && told.ends_with("\r\nEND\r\nMN\r\n"));
 }
 
 /// A list whose answer is cut short goes on at the key where it was cut.
