@@ -1,6 +1,6 @@
 //! Who belongs: the users, what they prove themselves with, and how strangers are bounded. No I/O.
 //!
-//! A password file ([`file`]) becomes a table of [`Users`]. The sessions look at it once for each
+//! A password file ([`mod@file`]) becomes a table of [`Users`]. The sessions look at it once for each
 //! authentication, never for a request: who has been let in stays in, also when the table is replaced.
 
 pub mod file;

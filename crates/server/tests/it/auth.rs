@@ -622,6 +622,25 @@ fn pylibmc() {
     real_client_with(&["-o", "sasl_mechs=plain"], "env", &python, "pylibmc_auth.py");
 }
 
+#[test]
+fn redis_cli() {
+    if !succeeds("redis-cli", &["--version"]) {
+        return skip_or_fail("redis-cli");
+    }
+    let guarded = Guarded::start(&format!("{}{}", passwd("ann", "pencil"), passwd("default", "pen")), &[]);
+    let port = guarded.server.port().to_string();
+    let says = |user: &[&str], words: &[&str]| {
+        let output = run("redis-cli", &[&["-p", &port, "--no-auth-warning"], user, words].concat());
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let ann = ["--user", "ann", "--pass", "pencil"];
+    assert_eq!(says(&ann, &["SET", "key", "value"]), "OK");
+    assert_eq!(says(&[&["-3"], &ann[..]].concat(), &["GET", "key"]), "value");
+    assert_eq!(says(&["-a", "pen"], &["GET", "key"]), "value");
+    assert_eq!(says(&[], &["GET", "key"]), "NOAUTH Authentication required.");
+    assert!(says(&["-a", "pencil"], &["GET", "key"]).ends_with("NOAUTH Authentication required."));
+}
+
 fn sasl_mechanisms() -> Option<PathBuf> {
     let folders = fs::read_dir("/usr/lib").ok()?.flatten().map(|folder| folder.path().join("sasl2"));
     folders.into_iter().find(|folder| folder.join("libplain.so").exists())
