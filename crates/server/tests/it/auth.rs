@@ -579,14 +579,16 @@ fn a_server_does_not_start_without_the_users_it_asks_for() {
     let file = PasswordFile::new("ann\n");
     let path = file.path();
     let path = path.to_str().unwrap();
-    for (args, complaint) in [
-        (&["-S"][..], "-S: needs a password file"),
-        (&["-S", "--sasl-pwdb", "/nowhere/users"], "/nowhere/users"),
-        (&["-Y", path], "line 1: no colon behind a user's name"),
-        (&["--sasl-pwdb", path], "without -S"),
+    for (args, environment, complaint) in [
+        (&["-S"][..], None, "-S: needs a password file"),
+        (&["-S"], Some(path), "line 1: no colon behind a user's name"),
+        (&["-S", "--sasl-pwdb", "/nowhere/users"], Some(path), "/nowhere/users"),
+        (&["-Y", path], None, "line 1: no colon behind a user's name"),
+        (&["--sasl-pwdb", path], None, "without -S"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_memwire"));
         command.args(["-l", "127.0.0.1", "-p", "-1"]).args(args).env_remove("MEMCACHED_SASL_PWDB");
+        command.envs(environment.map(|path| ("MEMCACHED_SASL_PWDB", path)));
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(complaint), "{args:?}: {said}");
