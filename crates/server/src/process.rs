@@ -11,6 +11,7 @@ use nix::unistd::{Uid, User, chown, daemon, initgroups, setgid, setuid};
 
 use crate::auth::{Users, file};
 use crate::config::{Config, Process};
+use crate::limits::USERS_FILE_BYTES_MAX;
 use crate::server::Server;
 
 /// File descriptors that are no connections: listeners, signals, logs; and, for each I/O thread, poll and waker.
@@ -69,7 +70,7 @@ fn read_users(path: &Path) -> Result<Users, String> {
     if mode & 0o007 != 0 {
         log::warn!("password file {}: everybody on this machine can get at it", path.display());
     }
-    let read = opened.take(file::FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    let read = opened.take(USERS_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text);
     read.map_err(|error| error.to_string())?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| format!("no random numbers: {error}"))?;

@@ -11,14 +11,9 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::auth::users::{Digest, ITERATIONS, ITERATIONS_MAX, Keys, SALT_BYTES, User, Users};
+use crate::auth::users::{Digest, ITERATIONS, Keys, SALT_BYTES, User, Users};
+use crate::limits::{ITERATIONS_MAX, USER_LINE_BYTES_MAX, USERS_FILE_BYTES_MAX, USERS_MAX};
 
-/// The longest file. There are no more users than fit into it.
-pub const FILE_BYTES_MAX: usize = 64 << 10;
-/// The longest line, its end not counted: memcached's.
-const LINE_BYTES_MAX: usize = 254;
-/// The most users: all names are looked at for each authentication.
-const USERS_MAX: usize = 64;
 const MARK: &[u8] = b"SCRAM-SHA-256$";
 
 /// The users of a password file. `secret` must come from the system's random numbers.
@@ -26,8 +21,8 @@ const MARK: &[u8] = b"SCRAM-SHA-256$";
 /// # Errors
 /// A sentence that names the line, and nothing that stands in it.
 pub fn parse(text: &[u8], secret: Digest) -> Result<Users, String> {
-    if text.len() > FILE_BYTES_MAX {
-        return Err(format!("{} bytes, limit is {FILE_BYTES_MAX}", text.len()));
+    if text.len() > USERS_FILE_BYTES_MAX {
+        return Err(format!("{} bytes, limit is {USERS_FILE_BYTES_MAX}", text.len()));
     }
     let mut users: Vec<User> = Vec::new();
     let text = text.strip_suffix(b"\n").unwrap_or(text);
@@ -56,11 +51,11 @@ pub fn line(name: &str, password: &[u8], salt: [u8; SALT_BYTES]) -> Result<Strin
     let [salt, stored, server] =
         [&salt[..], &keys.stored_key, &keys.server_key].map(|bytes| BASE64_STANDARD.encode(bytes));
     let line = format!("{name}:SCRAM-SHA-256${ITERATIONS}:{salt}${stored}:{server}");
-    if line.len() > LINE_BYTES_MAX { Err(too_long(line.len())) } else { Ok(line) }
+    if line.len() > USER_LINE_BYTES_MAX { Err(too_long(line.len())) } else { Ok(line) }
 }
 
 fn user(line: &[u8], secret: &Digest) -> Result<User, String> {
-    if line.len() > LINE_BYTES_MAX {
+    if line.len() > USER_LINE_BYTES_MAX {
         return Err(too_long(line.len()));
     }
     let colon = line.iter().position(|byte| *byte == b':').ok_or("no colon behind a user's name")?;
@@ -74,7 +69,7 @@ fn user(line: &[u8], secret: &Digest) -> Result<User, String> {
 }
 
 fn too_long(bytes: usize) -> String {
-    format!("{bytes} bytes, limit is {LINE_BYTES_MAX}")
+    format!("{bytes} bytes, limit is {USER_LINE_BYTES_MAX}")
 }
 
 fn check_name(name: &[u8]) -> Result<(), String> {
@@ -174,7 +169,7 @@ mod tests {
             assert!(parsed(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(parsed(format!("ann:SCRAM-SHA-256$16384:c2FsdA==${key}:{key}").as_bytes()).is_ok());
-        assert_eq!(parsed(&vec![b'x'; FILE_BYTES_MAX + 1]).unwrap_err(), "65537 bytes, limit is 65536");
+        assert_eq!(parsed(&vec![b'x'; USERS_FILE_BYTES_MAX + 1]).unwrap_err(), "16385 bytes, limit is 16384");
     }
 
     #[test]

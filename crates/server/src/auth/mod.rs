@@ -11,6 +11,7 @@ pub mod users;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::limits::{AUTH_FAILURES_MAX, AUTH_REQUEST_BYTES_MAX, AUTH_TIMEOUT_MS};
 pub use sasl::Mechanisms;
 pub use users::Users;
 
@@ -27,7 +28,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout_ms: 10_000, request_bytes_max: 1024, failures_max: 3 }
+        Self {
+            timeout_ms: AUTH_TIMEOUT_MS,
+            request_bytes_max: AUTH_REQUEST_BYTES_MAX,
+            failures_max: AUTH_FAILURES_MAX,
+        }
     }
 }
 

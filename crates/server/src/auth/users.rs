@@ -15,8 +15,6 @@ pub type Digest = [u8; 32];
 
 /// Iterations for a password that stands in clear, and for a line that is made here: Postgres's number.
 pub const ITERATIONS: u32 = 4096;
-/// The most that a line may ask for: a wrong password costs an I/O thread so many, a few milliseconds.
-pub const ITERATIONS_MAX: u32 = 16_384;
 /// Bytes of a salt that is made here.
 pub const SALT_BYTES: usize = 16;
 

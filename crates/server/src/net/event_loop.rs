@@ -19,8 +19,8 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::hop::{Bell, Home, Storage};
 use crate::limits::{
-    BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
-    RECEIVE_RETRY_MS, STALL_MS,
+    BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS,
+    RECEIVE_RETRIES, RECEIVE_RETRY_MS, STALL_MS, STRANGERS_GONE_MIN,
 };
 use crate::message::{Batch, ConnId};
 use crate::meter::{Charge, Use};
@@ -31,9 +31,6 @@ use crate::patience::Patience;
 use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
-
-/// So many connections may be gone before the queue of strangers is looked through for them.
-const STRANGERS_MIN: usize = 64;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -121,9 +118,6 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
     let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
     Ok(Handle { orders, bell, join })
 }
-
-/// So many times a connection is found idle before it has been idle for the configured time.
-const IDLE_LOOKS: u8 = 4;
 
 fn next_look_for_idle(server: &Server) -> Option<Instant> {
     let timeout = Duration::from_millis(server.config.idle_timeout_ms?);
@@ -294,7 +288,7 @@ impl EventLoop {
         let Some(access) = &self.server.access else { return };
         let until = Instant::now() + Duration::from_millis(access.limits.timeout_ms);
         // Those that are gone already need not be looked at; the queue stays as short as the connections are few.
-        if self.strangers.len() >= 2 * self.connections.len() + STRANGERS_MIN {
+        if self.strangers.len() >= 2 * self.connections.len() + STRANGERS_GONE_MIN {
             let connections = &mut self.connections;
             self.strangers.retain(|(_, id)| connections.get_mut(*id).is_some());
         }
