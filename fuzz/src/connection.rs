@@ -35,7 +35,15 @@ pub fn serve(pieces: &[&[u8]], protocol: Protocol) -> Vec<u8> {
         protocol,
         ..Config::default()
     };
-    let server = Server::new(config, Clock::start(), 7);
+    serve_on(Server::new(config, Clock::start(), 7), pieces).0
+}
+
+/// The same by a server that is there already. Says as well whether the client is a stranger in the end.
+///
+/// # Panics
+/// Where the engine's parts do not fit together in the end.
+#[must_use]
+pub fn serve_on(server: Server, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     let engine = Engine::new(server.config.engine(), Arc::clone(&server.meter)).expect("address space");
     let mut connection = Connection {
         batch: Batch::default(),
@@ -51,7 +59,8 @@ pub fn serve(pieces: &[&[u8]], protocol: Protocol) -> Vec<u8> {
         connection.arrive(piece);
     }
     connection.engine.verify().expect("all parts tell the same story");
-    connection.answers
+    let is_stranger = connection.session.is_stranger(&connection.server);
+    (connection.answers, is_stranger)
 }
 
 /// A connection, as an event loop keeps it.

@@ -11,6 +11,7 @@
 //! not find it finds nothing. What a run discovers goes into the first folder that is named:
 //! `cargo +nightly fuzz run request_stream target/found fuzz/corpus/request_stream` leaves the checked-in inputs alone.
 
+pub mod auth;
 pub mod connection;
 pub mod resp;
 pub mod session;

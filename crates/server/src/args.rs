@@ -5,18 +5,20 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Environment:
   MEMCACHED_PORT_FILENAME  A file that is written when the server listens: a line for each
                            TCP address, such as `TCP INET: 11211`
+  MEMCACHED_SASL_PWDB      The password file of -S, where --sasl-pwdb names none
   RUST_LOG                 What to log, such as `memwire::net=trace`; wins over -v
 
 Signals:
   SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0
   SIGUSR1 with --snapshot   Take a snapshot instead
-  SIGHUP                    The same; with -d it is ignored";
+  SIGHUP                    With -S or -Y, read the password file again; else the same as the
+                            others, and with -d it is ignored";
 
 /// A memcached server that stores what it sends.
 ///
@@ -24,7 +26,12 @@ Signals:
 #[derive(Debug, Clone, Parser)]
 #[command(name = "memwire", version, about, after_help = AFTER_HELP)]
 #[command(disable_version_flag = true, args_override_self = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[expect(missing_docs, reason = "a doc comment here would become the command's own help text")]
+    #[command(subcommand)]
+    pub task: Option<Task>,
+
     /// TCP port; 0 or -1 for any free one.
     #[arg(short, long, default_value_t = 11211, allow_hyphen_values = true, value_name = "NUM")]
     pub port: i32,
@@ -127,7 +134,21 @@ pub struct Args {
     #[arg(long)]
     pub watch: bool,
 
-    /// Options with a name: `track_sizes`, and memcached's others, which are accepted where they have no meaning here.
+    /// Let in only who is in the password file: SASL in the binary protocol, the first command in text, AUTH in RESP.
+    #[arg(short = 'S', long)]
+    pub enable_sasl: bool,
+
+    /// The password file of -S: a line `user:password` for each user, or one that `memwire passwd` makes.
+    #[arg(long, value_name = "FILE")]
+    pub sasl_pwdb: Option<PathBuf>,
+
+    /// Let in only who is in this password file, in all protocols, as with -S.
+    #[arg(short = 'Y', long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+
+    /// Options with a name: `track_sizes`; `idle_timeout=SECONDS`, after which a connection is closed; with -S or -Y,
+    /// `sasl_mechs=NAME` (all, plain, scram-sha-256), `auth_timeout=SECONDS`, `auth_request_max=BYTES` and
+    /// `auth_failures_max=NUM`; and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
     pub extended: Vec<String>,
 
@@ -157,6 +178,16 @@ pub struct Args {
     #[expect(missing_docs, reason = "a doc comment here would become the command's own help text")]
     #[command(flatten)]
     pub refused: Refused,
+}
+
+/// What can be done instead of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Task {
+    /// Read a password from the standard input, and print a line for the password file that does not hold it.
+    Passwd {
+        /// The user's name.
+        user: String,
+    },
 }
 
 /// Options that have no meaning here. They are accepted, and a warning says why.
@@ -192,14 +223,6 @@ pub struct Unused {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Refused, because they are not served yet")]
 pub struct Refused {
-    /// SASL.
-    #[arg(short = 'S', long)]
-    pub enable_sasl: bool,
-
-    /// Authentication over the text protocol.
-    #[arg(short = 'Y', long, value_name = "FILE")]
-    pub auth_file: Option<PathBuf>,
-
     /// TLS.
     #[arg(short = 'Z', long)]
     pub enable_ssl: bool,

@@ -1,11 +1,15 @@
 //! What the command line means.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::args::{Args, Refused, Unused};
-use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, UNFINISHED_BYTES_MIN};
+use crate::auth;
+use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, TAIL_BYTES_COPIED, UNFINISHED_BYTES_MIN};
 use crate::snapshot::file::Place;
 use crate::storage::EngineConfig;
 use crate::storage::engine::{Stress, Versions, WhenFull};
@@ -41,6 +45,8 @@ pub struct Config {
     pub protocol: Protocol,
     /// Whether clients may end the server.
     pub shutdown: Shutdown,
+    /// Who may come in, where not everybody may.
+    pub auth: Option<Auth>,
     /// Whether clients may ask for all keys.
     pub dump: Dump,
     /// Whether `stats sizes` has figures.
@@ -51,6 +57,8 @@ pub struct Config {
     pub detail_enabled: bool,
     /// Told in `stats settings`, and of no other effect.
     pub requests_per_event: u32,
+    /// How long a connection may be idle, where that is bounded.
+    pub idle_timeout_ms: Option<u64>,
     /// How often `-v` was given.
     pub verbosity: u8,
     /// Snapshots, if there are to be any.
@@ -80,6 +88,17 @@ impl Listen {
             _ => self.clone(),
         }
     }
+}
+
+/// Who may come in.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The password file.
+    pub file: PathBuf,
+    /// How far strangers are borne with.
+    pub limits: auth::Limits,
+    /// What SASL offers.
+    pub mechanisms: auth::Mechanisms,
 }
 
 /// Whether clients may flush.
@@ -182,11 +201,13 @@ impl Default for Config {
             watch: Watch::Refused,
             protocol: Protocol::Auto,
             shutdown: Shutdown::Refused,
+            auth: None,
             dump: Dump::Allowed,
             track_sizes: false,
             prefix_delimiter: b':',
             detail_enabled: false,
             requests_per_event: 20,
+            idle_timeout_ms: None,
             verbosity: 0,
             snapshot: None,
             process: Process::default(),
@@ -217,7 +238,8 @@ impl Config {
         if args.max_reqs_per_event != 20 {
             warnings.push("-R: a connection's turn is bounded by bytes, not by requests".into());
         }
-        let track_sizes = extended(&args.extended, &mut warnings)?;
+        let Extended { track_sizes, idle_timeout_ms, auth_limits, mechanisms } =
+            extended(&args.extended, &mut warnings)?;
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
         let config = Self {
             listen: listen(args)?,
@@ -234,11 +256,13 @@ impl Config {
             http: args.http.as_deref().map(http).transpose()?,
             protocol: protocol(&args.protocol)?,
             shutdown: if args.enable_shutdown { Shutdown::Allowed } else { Shutdown::Refused },
+            auth: password_file(args)?.map(|file| Auth { file, limits: auth_limits, mechanisms }),
             dump: if args.disable_dumping { Dump::Refused } else { Dump::Allowed },
             track_sizes,
             prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
             detail_enabled: args.prefix_delimiter.is_some(),
             requests_per_event: args.max_reqs_per_event,
+            idle_timeout_ms,
             verbosity: args.verbose,
             snapshot: snapshot(args)?,
             process: Process {
@@ -290,6 +314,10 @@ impl Config {
 
     pub(crate) fn flush_enabled(&self) -> bool {
         self.flush == Flush::Allowed
+    }
+
+    pub(crate) fn auth_file_told(&self) -> String {
+        self.auth.as_ref().map_or("no".into(), |auth| auth.file.display().to_string())
     }
 
     pub(crate) fn protocol_told(&self) -> &'static str {
@@ -364,11 +392,6 @@ fn protocol(name: &str) -> Result<Protocol, String> {
 
 fn refuse(refused: &Refused) -> Result<(), String> {
     let options = [
-        (refused.enable_sasl, "-S: SASL is not served yet; without it everyone could read and write"),
-        (
-            refused.auth_file.is_some(),
-            "-Y: authentication is not served yet; without it everyone could read and write",
-        ),
         (
             refused.enable_ssl,
             "-Z: TLS is not served yet; without it everything would go over the network in clear",
@@ -428,16 +451,39 @@ const EXTENDED_UNUSED: &[&str] = &[
     "worker_logbuf_size",
 ];
 
-/// Says whether sizes are tracked.
-fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<bool, String> {
-    let mut track_sizes = false;
+/// What the options with a name say.
+#[derive(Debug, Default)]
+struct Extended {
+    track_sizes: bool,
+    idle_timeout_ms: Option<u64>,
+    auth_limits: auth::Limits,
+    mechanisms: auth::Mechanisms,
+}
+
+fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<Extended, String> {
+    let mut extended = Extended::default();
+    let limits = &mut extended.auth_limits;
     for option in options.iter().filter(|option| !option.is_empty()) {
-        let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let bare = name.strip_prefix("no_").unwrap_or(name);
         if name == "track_sizes" {
-            track_sizes = true;
+            extended.track_sizes = true;
+        } else if name == "sasl_mechs" {
+            extended.mechanisms = match value.to_ascii_lowercase().as_str() {
+                "all" => auth::Mechanisms::All,
+                "plain" => auth::Mechanisms::Plain,
+                "scram-sha-256" => auth::Mechanisms::Scram,
+                _ => return Err(format!("-o sasl_mechs={value}: all, plain or scram-sha-256")),
+            };
+        } else if name == "auth_timeout" {
+            limits.timeout_ms = 1000 * number(name, value, 1..=3600)?;
+        } else if name == "auth_request_max" {
+            limits.request_bytes_max = number(name, value, 256..=TAIL_BYTES_COPIED)?;
+        } else if name == "auth_failures_max" {
+            limits.failures_max = number(name, value, 1..=100)?;
         } else if name == "idle_timeout" {
-            warnings.push("-o idle_timeout: is not served yet; idle connections stay".into());
+            let seconds: u64 = number(name, value, 0..=86_400 * 365)?;
+            extended.idle_timeout_ms = Some(1000 * seconds).filter(|timeout| *timeout > 0);
         } else if name.starts_with("ssl_") {
             return Err(format!("-o {name}: TLS is not served yet"));
         } else if name.starts_with("ext_") {
@@ -448,12 +494,46 @@ fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<bool, Stri
             return Err(format!("-o {name}: unknown option{}", did_you_mean(bare)));
         }
     }
-    Ok(track_sizes)
+    Ok(extended)
+}
+
+fn number<T>(name: &str, value: &str, allowed: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let number = value.parse().ok().filter(|number| allowed.contains(number));
+    number.ok_or_else(|| format!("-o {name}={value}: a number from {} to {}", allowed.start(), allowed.end()))
+}
+
+/// The password file, where there is to be one. There is one for all protocols: none of them is a way round it.
+fn password_file(args: &Args) -> Result<Option<PathBuf>, String> {
+    let file = match (&args.auth_file, &args.sasl_pwdb) {
+        (Some(_), Some(_)) => return Err("--sasl-pwdb: -Y names the password file already".into()),
+        (None, Some(_)) if !args.enable_sasl => {
+            return Err("--sasl-pwdb: asks nobody for a password without -S".into());
+        }
+        (None, None) if args.enable_sasl => {
+            return Err("-S: needs a password file: --sasl-pwdb, MEMCACHED_SASL_PWDB or -Y".into());
+        }
+        (file, other) => file.as_ref().or(other.as_ref()),
+    };
+    // In the background the process stands in another folder.
+    let absolute =
+        |file: &PathBuf| std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()));
+    file.map(absolute).transpose()
 }
 
 fn did_you_mean(name: &str) -> String {
     let shared = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let nearest = EXTENDED_UNUSED.iter().chain(&["track_sizes"]).max_by_key(|other| shared(other));
+    let served = [
+        "track_sizes",
+        "idle_timeout",
+        "sasl_mechs",
+        "auth_timeout",
+        "auth_request_max",
+        "auth_failures_max",
+    ];
+    let nearest = EXTENDED_UNUSED.iter().chain(&served).max_by_key(|other| shared(other));
     match nearest {
         Some(nearest) if shared(nearest) >= 3 => format!("; did you mean {nearest}?"),
         _ => String::new(),
@@ -689,8 +769,34 @@ mod tests {
 
     #[test]
     fn options_that_protect_are_never_ignored() {
-        for args in [&["-S"][..], &["-Y", "file"], &["-Z"], &["-o", "ssl_key=x"]] {
+        for args in [&["-Z"][..], &["-o", "ssl_key=x"]] {
             assert!(resolve(args).unwrap_err().contains("not served yet"), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn where_users_are_asked_for_there_is_one_file_of_them() {
+        let auth = |args: &[&str]| resolve(args).map(|resolved| resolved.config.auth);
+        assert!(auth(&[]).unwrap().is_none());
+        for args in [&["-S", "--sasl-pwdb", "/f"][..], &["-Y", "/f"], &["-S", "-Y", "/f"]] {
+            let auth = auth(args).unwrap().unwrap();
+            assert_eq!((auth.file.to_str(), auth.limits), (Some("/f"), auth::Limits::default()), "{args:?}");
+        }
+        for args in [&["-S"][..], &["--sasl-pwdb", "/f"], &["-S", "--sasl-pwdb", "/f", "-Y", "/f"]] {
+            assert!(auth(args).is_err(), "{args:?}");
+        }
+        assert!(auth(&["-Y", "f"]).unwrap().unwrap().file.is_absolute());
+    }
+
+    #[test]
+    fn how_far_strangers_are_borne_with_can_be_told() {
+        let limits = |option: &str| {
+            resolve(&["-Y", "/f", "-o", option]).map(|resolved| resolved.config.auth.unwrap().limits)
+        };
+        let told = limits("auth_timeout=2,auth_request_max=512,auth_failures_max=9").unwrap();
+        assert_eq!(told, auth::Limits { timeout_ms: 2000, request_bytes_max: 512, failures_max: 9 });
+        for bad in ["auth_timeout", "auth_timeout=0", "auth_request_max=5000", "auth_failures_max=x"] {
+            assert!(limits(bad).unwrap_err().starts_with("-o auth_"), "{bad}");
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Folders are threads or pure code. [`net`] is the event loops, [`storage`] the one thread that touches the data;
 //! [`admin`] is its HTTP;
-//! [`session`] is the protocols, without I/O. What passes between them is [`message`], and how it gets there is
-//! [`hop`]. `ARCHITECTURE.md` tells the whole.
+//! [`session`] is the protocols, without I/O, and [`auth`] says who may speak them. What passes between them is
+//! [`message`], and how it gets there is [`hop`]. `ARCHITECTURE.md` tells the whole.
 
 pub mod admin;
 pub mod args;
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod figures;

@@ -140,6 +140,27 @@ pub const DRAIN_MS: u64 = 5000;
 /// How long the listener waits when the process has run out of file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 10;
 
+/// How long a stranger has to say who he is, unless the operator says otherwise.
+pub const AUTH_TIMEOUT_MS: u64 = 10_000;
+/// The same for his longest request, which is read in one turn.
+pub const AUTH_REQUEST_BYTES_MAX: usize = 1 << 10;
+/// The same for his failures on one connection.
+pub const AUTH_FAILURES_MAX: u32 = 3;
+/// So many connections may be gone before the queue of strangers is looked through for them.
+pub const STRANGERS_GONE_MIN: usize = 64;
+
+/// Users of a password file: all names are looked at for each authentication.
+pub const USERS_MAX: usize = 64;
+/// The longest line of it, its end not counted: memcached's.
+pub const USER_LINE_BYTES_MAX: usize = 254;
+/// The longest password file.
+pub const USERS_FILE_BYTES_MAX: usize = USERS_MAX * (USER_LINE_BYTES_MAX + 2);
+/// The most iterations that a line may ask for: a wrong password costs an I/O thread so many, 2 ms or more.
+pub const ITERATIONS_MAX: u32 = 16_384;
+
+/// So many times a connection is found idle before it has been idle for the configured time.
+pub const IDLE_LOOKS: u8 = 4;
+
 /// The smallest and the largest segment of the log.
 pub const SEGMENT_BYTES_MIN: usize = 64 << 10;
 /// See [`SEGMENT_BYTES_MIN`].
@@ -172,6 +193,8 @@ const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::K
 const _: () = assert!(OPS_PER_TURN > READ_BYTES_PER_TURN / 24);
 const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () = assert!(UNFINISHED_BYTES_MIN >= 2 * SEGMENT_BYTES_MAX / RECORDS_PER_SEGMENT_MIN);
+const _: () =
+    assert!(AUTH_REQUEST_BYTES_MAX <= TAIL_BYTES_COPIED, "a stranger's request is never a long one");
 const _: () = assert!(PACKED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () =
     assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");

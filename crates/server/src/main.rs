@@ -1,11 +1,13 @@
 //! The program: reads the command line, makes the process what it should be, starts the threads, and waits.
 
+use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use memwire::admin;
-use memwire::args::Args;
+use memwire::args::{Args, Task};
+use memwire::auth::{self, file};
 use memwire::clock::Clock;
 use memwire::config::{Config, Resolved};
 use memwire::net::{event_loop, listener};
@@ -43,10 +45,16 @@ impl From<restore::Failure> for Failure {
 }
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let mut args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage(&error),
     };
+    if let Some(Task::Passwd { user }) = &args.task {
+        return passwd(user).map_or_else(|error| fail(EXIT_USAGE, &error), |()| ExitCode::SUCCESS);
+    }
+    if args.enable_sasl && args.auth_file.is_none() && args.sasl_pwdb.is_none() {
+        args.sasl_pwdb = std::env::var_os("MEMCACHED_SASL_PWDB").map(Into::into);
+    }
     if args.license {
         print!("{}", include_str!("../../../LICENSE"));
         return ExitCode::SUCCESS;
@@ -74,6 +82,19 @@ fn fail(code: u8, error: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Prints a line for the password file. The password is not an argument: those can be read by everybody on the machine.
+fn passwd(user: &str) -> Result<(), String> {
+    let mut password = Vec::new();
+    let read = io::stdin().lock().read_until(b'\n', &mut password);
+    read.map_err(|error| format!("the password cannot be read: {error}"))?;
+    let password = password.strip_suffix(b"\n").unwrap_or(&password);
+    let password = password.strip_suffix(b"\r").unwrap_or(password);
+    let mut salt = [0; auth::users::SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|error| format!("no random numbers: {error}"))?;
+    println!("{}", file::line(user, password, salt)?);
+    Ok(())
+}
+
 fn start_log(verbosity: u8) {
     let level = match verbosity {
         0 => "warn",
@@ -99,6 +120,7 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
     let server = Arc::new(Server::new(config, Clock::start(), seed));
+    process::load_users(&server)?;
     let config = &server.config;
     // Before the terminal is left, so that a damaged snapshot is told there.
     let engine = restore::engine(&server)?;

@@ -2,13 +2,17 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, chown, daemon, initgroups, setgid, setuid};
 
+use crate::auth::{Users, file};
 use crate::config::{Config, Process};
-use crate::limits::HTTP_CONNECTIONS_MAX;
+use crate::limits::{HTTP_CONNECTIONS_MAX, USERS_FILE_BYTES_MAX};
+use crate::server::Server;
 
 /// File descriptors that are no connections: listeners, signals, logs; and, for each I/O thread, poll and waker.
 const OTHER_FILES: u64 = 64;
@@ -44,6 +48,34 @@ pub fn allow_core_dumps() {
     }) {
         log::warn!("-r: {error}");
     }
+}
+
+/// Reads the users from their password file, where there is one, and lets them in from here on.
+///
+/// # Errors
+/// A sentence that names the file. Nothing has changed then.
+pub fn load_users(server: &Server) -> Result<(), String> {
+    let (Some(auth), Some(access)) = (&server.config.auth, &server.access) else {
+        return Ok(());
+    };
+    let users =
+        read_users(&auth.file).map_err(|why| format!("password file {}: {why}", auth.file.display()))?;
+    access.set_users(users);
+    Ok(())
+}
+
+fn read_users(path: &Path) -> Result<Users, String> {
+    let mut text = Vec::new();
+    let opened = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mode = opened.metadata().map_err(|error| error.to_string())?.permissions().mode();
+    if mode & 0o007 != 0 {
+        log::warn!("password file {}: everybody on this machine can get at it", path.display());
+    }
+    let read = opened.take(USERS_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    read.map_err(|error| error.to_string())?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| format!("no random numbers: {error}"))?;
+    file::parse(&text, secret)
 }
 
 /// Goes into the background. To be called before any thread is started: only the calling thread survives.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
+use crate::auth::Access;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::latency::Latency;
@@ -18,6 +19,8 @@ use crate::snapshot;
 pub struct Server {
     /// What the operator asked for.
     pub config: Config,
+    /// The way in, where not everybody belongs. It is closed until there are users.
+    pub access: Option<Access>,
     /// The time.
     pub clock: Clock,
     /// What the event loops count.
@@ -48,6 +51,7 @@ impl Server {
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
             latency: Latency::new(config.threads),
             stage: AtomicU8::new(Stage::Ready as u8),
+            access: config.auth.as_ref().map(|auth| Access::closed(auth.limits, auth.mechanisms)),
             config,
             clock,
             client_ids: AtomicU64::new(0),
@@ -132,6 +136,8 @@ pub struct ServerCounters {
     pub bytes_written: AtomicU64,
     /// Times that a connection had more to read than one turn allows.
     pub conn_yields: AtomicU64,
+    /// Connections that were closed because they were idle.
+    pub idle_kicks: AtomicU64,
 }
 
 impl ServerCounters {
@@ -149,6 +155,7 @@ impl ServerCounters {
             &self.bytes_read,
             &self.bytes_written,
             &self.conn_yields,
+            &self.idle_kicks,
         ] {
             counter.store(0, Ordering::Relaxed);
         }

@@ -24,6 +24,9 @@ pub type Line = (String, String);
 pub fn answer(group: Group, stats: &StorageStats, server: &Server) -> Vec<Line> {
     if group == Group::Reset {
         server.counters.reset();
+        for (_, counter) in server.access.iter().flat_map(|access| access.counters.lines()) {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
     match stats {
         StorageStats::Nothing => Vec::new(),
@@ -58,10 +61,9 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("connection_structures", count(&counters.curr_connections)),
     ];
     lines.extend(figures.counters.lines().into_iter().map(|(name, value)| line(name, value)));
+    lines.extend(auth(server));
     lines.extend([
-        line("auth_cmds", 0),
-        line("auth_errors", 0),
-        line("idle_kicks", 0),
+        line("idle_kicks", count(&counters.idle_kicks)),
         line("bytes_read", count(&counters.bytes_read)),
         line("bytes_written", count(&counters.bytes_written)),
         line("limit_maxbytes", server.config.memory_bytes_max),
@@ -86,6 +88,14 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
     ]);
     lines.extend(server.snapshots.lines().map(|(name, value)| line(name, value)));
     lines
+}
+
+fn auth(server: &Server) -> Vec<Line> {
+    let Some(access) = &server.access else {
+        return vec![line("auth_cmds", 0), line("auth_errors", 0)];
+    };
+    let told = |(name, counter): (&str, &AtomicU64)| line(name, counter.load(Ordering::Relaxed));
+    access.counters.lines().into_iter().map(told).collect()
 }
 
 fn items(figures: &StorageFigures) -> Vec<Line> {
@@ -199,15 +209,15 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
         line("cas_enabled", yes(config.cas_enabled())),
         line("tcp_backlog", config.backlog),
         line("binding_protocol", config.protocol_told()),
-        line("auth_enabled_sasl", "no"),
-        line("auth_enabled_ascii", "no"),
+        line("auth_enabled_sasl", yes(config.auth.is_some())),
+        line("auth_enabled_ascii", config.auth_file_told()),
         line("item_size_max", config.item_bytes_max),
         line("maxconns_fast", "yes"),
         line("flush_enabled", yes(config.flush_enabled())),
         line("dump_enabled", yes(config.dump == Dump::Allowed)),
         line("hash_algorithm", "foldhash"),
         line("track_sizes", yes(config.track_sizes)),
-        line("idle_timeout", 0),
+        line("idle_timeout", config.idle_timeout_ms.unwrap_or(0) / 1000),
         line("ssl_enabled", "no"),
     ]
 }

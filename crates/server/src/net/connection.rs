@@ -46,6 +46,8 @@ pub struct Connection<S> {
     watched: bool,
     /// Whether bytes of that have arrived, or room for them was made, since its loop looked last.
     has_progressed: bool,
+    /// How often its loop has found it idle, one time after the other.
+    idle_looks: u8,
     /// For itself.
     _charge: Charge,
     /// For `input` while it has a place, and for what waits otherwise.
@@ -152,6 +154,7 @@ impl<S: Transport> Connection<S> {
             queued: false,
             watched: false,
             has_progressed: false,
+            idle_looks: 0,
             _charge: Charge::of(CONNECTION_BYTES, meter, Use::Working),
             arriving: Charge::new(meter, Use::Arriving),
             waiting: Charge::new(meter, Use::Waiting),
@@ -243,6 +246,30 @@ impl<S: Transport> Connection<S> {
         }
     }
 
+    /// Ends it if it was found idle so many times, one after the other, and is again. Says whether it did.
+    pub fn close_if_idle(&mut self, looks: u8) -> bool {
+        if !self.is_idle() {
+            self.idle_looks = 0;
+            return false;
+        }
+        let is_over = self.idle_looks >= looks;
+        if is_over {
+            self.close();
+        }
+        self.idle_looks = self.idle_looks.saturating_add(1);
+        is_over
+    }
+
+    /// Closes it if nobody knows who its client is. Says whether it did.
+    pub fn close_if_stranger(&mut self, server: &Server) -> bool {
+        let is_stranger = self.phase == Phase::Open && self.session.is_stranger(server);
+        if is_stranger {
+            log::debug!("a client has not said in time who he is");
+            self.phase = Phase::Closed;
+        }
+        is_stranger
+    }
+
     fn close_as_stalled(&mut self) {
         log::debug!("a long request has stalled, or a client that holds memory does not read");
         self.phase = Phase::Closed;
@@ -297,6 +324,7 @@ impl<S: Transport> Connection<S> {
     /// Reads as much as a turn allows, and puts what it asks for into `batch`, as a run. A connection that fails is
     /// closed.
     pub fn take_turn(&mut self, id: ConnId, batch: &mut Batch, server: &Server, traffic: &mut Traffic) {
+        self.idle_looks = 0;
         let first_op = batch.ops.len();
         let start = batch.input.len();
         let done = match self.phase {
@@ -455,7 +483,8 @@ impl<S: Transport> Connection<S> {
     ) -> io::Result<()> {
         let start = batch.input.len();
         let tail = self.input.filled().len();
-        let room = batch.input.room(tail + server.meter.crowding().read_bytes_per_turn());
+        let bytes = server.meter.crowding().read_bytes_per_turn().min(self.session.read_bytes_max(server));
+        let room = batch.input.room(tail + bytes);
         room[..tail].copy_from_slice(self.input.filled());
         let read = self.receive(&mut room[tail..], traffic)?;
         if read == 0 {

@@ -19,8 +19,8 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::hop::{Bell, Home, Storage};
 use crate::limits::{
-    BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
-    RECEIVE_RETRY_MS, STALL_MS,
+    BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS,
+    RECEIVE_RETRIES, RECEIVE_RETRY_MS, STALL_MS, STRANGERS_GONE_MIN,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Run, Span, Tag};
 use crate::meter::{Charge, Use};
@@ -106,10 +106,12 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
+        strangers: VecDeque::new(),
         no_room: VecDeque::new(),
         retry_at: None,
         watched: Vec::new(),
         look_at: None,
+        look_for_idle_at: next_look_for_idle(&server),
         spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
         output: Output::default(),
         output_charge: Charge::new(&server.meter, Use::Working),
@@ -120,6 +122,11 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
     };
     let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
     Ok(Handle { orders, bell, join })
+}
+
+fn next_look_for_idle(server: &Server) -> Option<Instant> {
+    let timeout = Duration::from_millis(server.config.idle_timeout_ms?);
+    Some(Instant::now() + timeout / u32::from(IDLE_LOOKS))
 }
 
 struct EventLoop {
@@ -143,6 +150,9 @@ struct EventLoop {
     ready: VecDeque<ConnId>,
     /// Connections that say goodbye, by the time they have for it.
     lingering: VecDeque<(Instant, ConnId)>,
+    /// Connections in the order in which they came, by the time that a stranger has to say who he is. Empty where
+    /// nobody is asked.
+    strangers: VecDeque<(Instant, ConnId)>,
     /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
@@ -150,6 +160,8 @@ struct EventLoop {
     /// progress.
     watched: Vec<ConnId>,
     look_at: Option<Instant>,
+    /// When all connections are looked at for those that are idle; never, where they may be.
+    look_for_idle_at: Option<Instant>,
     /// Batches that are not on their way.
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
@@ -177,8 +189,10 @@ impl EventLoop {
             self.end_waits(&changed);
             self.read_ready();
             self.end_lingering();
+            self.end_strangers();
             self.retry_receiving();
             self.end_stalled();
+            self.end_idle();
             self.count_traffic();
         }
     }
@@ -231,11 +245,13 @@ impl EventLoop {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(until, _)| *until);
+        let first = |queue: &VecDeque<(Instant, ConnId)>| queue.front().map(|(until, _)| *until);
+        let (lingering, strangers) = (first(&self.lingering), first(&self.strangers));
         let waiting = self.waits.first().map(|(until, _)| *until);
         lingering
             .into_iter()
             .chain(waiting)
+            .chain(strangers)
             .chain(self.drain_until)
             .chain(self.retry_at)
             .chain(self.look_at)
@@ -281,7 +297,36 @@ impl EventLoop {
         };
         if let Err(error) = connection.socket().register(self.poll.registry(), id.to_token()) {
             log::error!("a connection cannot be polled: {error}");
-            self.remove(id);
+            return self.remove(id);
+        }
+        self.expect_authentication(id);
+    }
+
+    /// From here on a new client has so long to say who he is.
+    fn expect_authentication(&mut self, id: ConnId) {
+        let Some(access) = &self.server.access else { return };
+        let until = Instant::now() + Duration::from_millis(access.limits.timeout_ms);
+        // Those that are gone already need not be looked at; the queue stays as short as the connections are few.
+        if self.strangers.len() >= 2 * self.connections.len() + STRANGERS_GONE_MIN {
+            let connections = &mut self.connections;
+            self.strangers.retain(|(_, id)| connections.get_mut(*id).is_some());
+        }
+        self.strangers.push_back((until, id));
+    }
+
+    fn end_strangers(&mut self) {
+        if self.strangers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some((_, id)) = self.strangers.pop_front_if(|(until, _)| *until <= now) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.close_if_stranger(&self.server)
+                && let Some(access) = &self.server.access
+            {
+                ServerCounters::add(&access.counters.auth_timeouts, 1);
+            }
+            self.grant(id);
         }
     }
 
@@ -470,6 +515,21 @@ impl EventLoop {
         }
         let again = !self.watched.is_empty();
         self.look_at = again.then(|| now + Duration::from_millis(STALL_MS));
+    }
+
+    /// Closes the connections that have been idle for the configured time, or a quarter longer at most.
+    fn end_idle(&mut self) {
+        if self.look_for_idle_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.close_if_idle(IDLE_LOOKS) {
+                ServerCounters::add(&self.server.counters.idle_kicks, 1);
+                self.grant(id);
+            }
+        }
+        self.look_for_idle_at = next_look_for_idle(&self.server);
     }
 
     fn remove(&mut self, id: ConnId) {

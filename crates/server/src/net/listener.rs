@@ -20,6 +20,7 @@ use crate::config::{Config, Listen};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
 use crate::net::event_loop::Handle;
 use crate::net::socket::{Socket, Transport};
+use crate::process;
 use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::snapshot::Asked;
@@ -106,7 +107,9 @@ impl Listeners {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        if let Some(signal) = signals.pending().find(|signal| is_end(*signal, server)) {
+                        if let Some(signal) =
+                            signals.pending().find(|signal| is_meant_to_end(*signal, server))
+                        {
                             log::info!("signal {signal}: finishing what is in flight");
                             return Ok(());
                         }
@@ -121,9 +124,16 @@ impl Listeners {
     }
 }
 
-/// Whether a signal means the end.
-fn is_end(signal: i32, server: &Server) -> bool {
+/// Whether a signal asks for the end. One may ask for the password file to be read again, one for a snapshot.
+fn is_meant_to_end(signal: i32, server: &Server) -> bool {
     match signal {
+        SIGHUP if server.access.is_some() => {
+            match process::load_users(server) {
+                Ok(()) => log::info!("signal {signal}: the password file was read again"),
+                Err(why) => log::error!("the users stay as they were: {why}"),
+            }
+            false
+        }
         // A server in the background has no terminal that could hang up.
         SIGHUP => !server.config.process.daemon,
         SIGUSR1 => server.snapshots.take() == Asked::Off,

@@ -4,6 +4,8 @@
 //! [`wire::shape`]. An opcode that is not served has its body skipped, to the byte. An answer keeps its place in the
 //! order even where the storage thread has no part in it.
 
+pub(super) mod stranger;
+
 use wire::{
     Cas, Command as Request, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Header, Hit, KEY_BYTES_MAX, KeyEcho,
     Loudness, Next as After, Opcode, Packet, Reject, RequestHeader, Response, Split, Status, shape,
@@ -77,7 +79,7 @@ pub(super) fn refuse_large(batch: &mut Batch, head: Span, server: &Server) {
 enum Step {
     /// A request of so many bytes that is answered. Where they are not all there, the rest is of no interest.
     Answer { op: Op, bytes: usize },
-    /// The same with nothing behind it in the same run.
+    /// The same with nothing behind it in the same run, because whoever asks waits, or may be a stranger from there on.
     Last { op: Op, bytes: usize },
     /// A request after which the connection is closed.
     Close { op: Option<Op> },
@@ -115,8 +117,12 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     if let Err(reject) = shape::check(packet.header) {
         return refuse(reject, rest, at);
     }
-    if !is_served(packet.header.opcode) {
+    if !is_served(packet.header.opcode, server) {
         return refuse(Reject::UnknownOpcode { opcode: packet.header.opcode }, rest, at);
+    }
+    if is_sasl(packet.header.opcode) && is_too_long(packet.header, server) {
+        let note = Note { status: Status::INVALID, ..Note::of(packet.header) };
+        return Step::Close { op: Some(note.op(at)) };
     }
     if takes_value(packet.header.opcode)
         && let Some(step) = step_before_value(&packet, rest.len(), at, server)
@@ -132,10 +138,10 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
             let value =
                 Payload::Inline(Span::new(at.saturating_add(head_bytes(packet.header)), packet.value.len()));
             let op = request_op(&request.command, &packet, at, value, server);
-            if request.command == Request::Quit {
-                Step::Close { op: Some(op) }
-            } else {
-                Step::Answer { op, bytes }
+            match request.command {
+                Request::Quit => Step::Close { op: Some(op) },
+                Request::SaslAuth { .. } | Request::SaslStep { .. } => Step::Last { op, bytes },
+                _ => Step::Answer { op, bytes },
             }
         }
         Err(reject) => refuse(reject, rest, at),
@@ -198,9 +204,25 @@ fn refuse(reject: Reject, rest: &[u8], at: usize) -> Step {
     }
 }
 
-/// SASL is off, and VERBOSITY is what memcached does not know either: clients find out by the answer.
-fn is_served(opcode: Opcode) -> bool {
-    !matches!(opcode, Opcode::VERBOSITY | Opcode::SASL_LIST_MECHS | Opcode::SASL_AUTH | Opcode::SASL_STEP)
+/// SASL where there are users. VERBOSITY is what memcached does not know either: clients find out by the answer.
+fn is_served(opcode: Opcode, server: &Server) -> bool {
+    if is_sasl(opcode) { server.access.is_some() } else { opcode != Opcode::VERBOSITY }
+}
+
+fn is_sasl(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::SASL_LIST_MECHS | Opcode::SASL_AUTH | Opcode::SASL_STEP)
+}
+
+/// Whether no message of an authentication is that long.
+fn is_too_long(header: &RequestHeader, server: &Server) -> bool {
+    let bytes = usize::try_from(header.body_len.get()).unwrap_or(usize::MAX).saturating_add(HEADER_BYTES);
+    server.access.as_ref().is_some_and(|access| bytes > access.limits.request_bytes_max)
+}
+
+/// Whether an operation is a part of an authentication. Whoever begins one is a stranger until it has ended well.
+#[inline]
+pub(super) fn is_exchange(op: &Op) -> bool {
+    Note::of_tag(op.tag).status == Status::AUTH_CONTINUE
 }
 
 fn takes_value(opcode: Opcode) -> bool {
@@ -247,11 +269,11 @@ fn request_op(
                 return Note { status: Status::NOT_FOUND, ..note }.op(at);
             }
         },
-        Request::Noop | Request::Version | Request::Quit => Command::Pass,
-        Request::Verbosity { .. }
-        | Request::SaslListMechs
-        | Request::SaslAuth { .. }
-        | Request::SaslStep { .. } => {
+        Request::Noop | Request::Version | Request::Quit | Request::SaslListMechs => Command::Pass,
+        Request::SaslAuth { .. } | Request::SaslStep { .. } => {
+            return Note { status: Status::AUTH_CONTINUE, ..note }.op(at);
+        }
+        Request::Verbosity { .. } => {
             return Note { status: Status::UNKNOWN_COMMAND, ..note }.op(at);
         }
     };
@@ -344,6 +366,10 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Done if note.opcode == Opcode::VERSION => {
             let value = crate::VERSION.as_bytes();
             answer(Response { value, ..success(note, None) }, output);
+        }
+        Reply::Done if note.opcode == Opcode::SASL_LIST_MECHS => {
+            let told = server.access.as_ref().map_or("", |access| access.mechanisms.told());
+            answer(Response { value: told.as_bytes(), ..success(note, None) }, output);
         }
         Reply::Done => answer(success(note, None), output),
         Reply::Stored { cas } => answer(success(note, *cas), output),

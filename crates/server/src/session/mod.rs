@@ -17,6 +17,7 @@
 )]
 
 pub mod binary;
+pub mod gate;
 pub mod output;
 pub mod resp;
 pub mod text;
@@ -24,6 +25,7 @@ pub mod text;
 use crate::config::Protocol;
 use crate::message::{Batch, Op, Reply, Span};
 use crate::server::Server;
+use gate::Gate;
 pub use output::Output;
 
 /// The protocol's side of one connection.
@@ -32,6 +34,8 @@ pub enum Session {
     /// Nothing has been read.
     #[default]
     Fresh,
+    /// A client of whom nobody knows who he is, where that is asked.
+    Stranger(Box<Gate>),
     /// memcached's binary protocol.
     Binary,
     /// memcached's text protocol, classic and meta.
@@ -84,16 +88,36 @@ impl Session {
             let Some(first) = batch.input.filled().get(input.range()).and_then(<[u8]>::first) else {
                 return Parsed { consumed: 0, next: Next::Read { missing: 1 } };
             };
-            *self = match (server.config.protocol, first) {
+            let session = match (server.config.protocol, first) {
                 (Protocol::Binary, _) | (Protocol::Auto, &wire::header::REQUEST_MAGIC) => Self::Binary,
                 (Protocol::Auto, b'*') => Self::Resp(resp::Resp::default()),
                 (Protocol::Auto | Protocol::Text, _) => Self::Text(text::Text::default()),
             };
+            *self = if server.access.is_some() { Gate::before(session) } else { session };
         }
         match self {
+            Self::Stranger(gate) => match &server.access {
+                Some(access) => gate.parse(batch, input, server, access),
+                None => Parsed { consumed: 0, next: Next::Close },
+            },
             Self::Fresh | Self::Binary => binary::parse(batch, input, server),
             Self::Text(text) => text.parse(batch, input, server),
             Self::Resp(resp) => resp.parse(batch, input, server),
+        }
+    }
+
+    /// Whether its client has yet to say who he is.
+    #[must_use]
+    pub fn is_stranger(&self, server: &Server) -> bool {
+        matches!(self, Self::Fresh | Self::Stranger(_)) && server.access.is_some()
+    }
+
+    /// Bytes that may be read in one turn, whatever else there is: a stranger is not worth more than his longest request.
+    #[must_use]
+    pub fn read_bytes_max(&self, server: &Server) -> usize {
+        match (self, &server.access) {
+            (Self::Fresh | Self::Stranger(_), Some(access)) => access.limits.request_bytes_max,
+            _ => usize::MAX,
         }
     }
 
@@ -101,7 +125,7 @@ impl Session {
     /// read before its answer.
     pub fn resume(&mut self, batch: &mut Batch) -> bool {
         match self {
-            Self::Fresh | Self::Binary => false,
+            Self::Fresh | Self::Stranger(_) | Self::Binary => false,
             Self::Text(text) => text.resume(batch),
             Self::Resp(resp) => resp.resume(batch),
         }
@@ -111,7 +135,7 @@ impl Session {
     #[must_use]
     pub fn has_more(&self) -> bool {
         match self {
-            Self::Fresh | Self::Binary => false,
+            Self::Fresh | Self::Stranger(_) | Self::Binary => false,
             Self::Text(text) => text.has_more(),
             Self::Resp(resp) => resp.has_more(),
         }
@@ -121,7 +145,7 @@ impl Session {
     #[must_use]
     pub fn holds_value(&self) -> bool {
         match self {
-            Self::Fresh | Self::Binary | Self::Text(_) => false,
+            Self::Fresh | Self::Stranger(_) | Self::Binary | Self::Text(_) => false,
             Self::Resp(resp) => resp.holds_value(),
         }
     }
@@ -130,7 +154,7 @@ impl Session {
     /// going to be parsed again.
     pub fn take_back(&mut self, first: &Op) {
         match self {
-            Self::Fresh | Self::Binary => {}
+            Self::Fresh | Self::Stranger(_) | Self::Binary => {}
             Self::Text(text) => text.take_back(first),
             Self::Resp(resp) => resp.take_back(first),
         }
@@ -140,6 +164,7 @@ impl Session {
     /// the value lies at `large` among `batch`'s large values.
     pub fn finish_large(&mut self, batch: &mut Batch, head: Span, large: u32, server: &Server) {
         match self {
+            Self::Stranger(_) => {}
             Self::Fresh | Self::Binary => binary::finish_large(batch, head, large, server),
             Self::Text(_) => text::finish_large(batch, head, large, server),
             Self::Resp(resp) => resp.finish_large(batch, head, large, server),
@@ -149,6 +174,7 @@ impl Session {
     /// Makes the operation of a request whose value was not read for want of memory.
     pub fn refuse_large(&mut self, batch: &mut Batch, head: Span, server: &Server) {
         match self {
+            Self::Stranger(_) => {}
             Self::Fresh | Self::Binary => binary::refuse_large(batch, head, server),
             Self::Text(_) => text::refuse_large(batch, head, server),
             Self::Resp(resp) => resp.refuse_large(batch, head, server),
@@ -157,7 +183,17 @@ impl Session {
 
     /// Puts the answer to `op` into words.
     pub fn render(&mut self, op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
+        if matches!(self, Self::Binary) && binary::is_exchange(op) {
+            *self = Gate::before(Self::Binary);
+        }
         match self {
+            Self::Stranger(gate) => {
+                let access = server.access.as_ref();
+                let session = access.and_then(|access| gate.render(op, reply, batch, server, access, output));
+                if let Some(session) = session {
+                    *self = session;
+                }
+            }
             Self::Fresh | Self::Binary => binary::render(op, reply, batch, server, output),
             Self::Text(text) => text.render(op, reply, batch, server, output),
             Self::Resp(resp) => resp.render(op, reply, batch, server, output),

@@ -175,18 +175,18 @@ fn passes(interpreter: &str, script: &str) {
 }
 
 /// The number in the line `ok: N checks`.
-fn checks_count(output: &Output) -> Option<u32> {
+pub(crate) fn checks_count(output: &Output) -> Option<u32> {
     let stdout = str::from_utf8(&output.stdout).ok()?;
     stdout.lines().last()?.strip_prefix("ok: ")?.strip_suffix(" checks")?.parse().ok()
 }
 
 /// Whether the program is there and ends with success.
-fn succeeds(program: &str, args: &[&str]) -> bool {
+pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
     let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-fn run(program: &str, args: &[&str]) -> Output {
+pub(crate) fn run(program: &str, args: &[&str]) -> Output {
     bounded(program).args(args).output().expect("timeout of coreutils runs")
 }
 
@@ -196,7 +196,7 @@ fn bounded(program: &str) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{}\n{stdout}\n{stderr}", output.status)
 }

@@ -1,6 +1,7 @@
 //! Over real sockets.
 
 mod abuse;
+mod auth;
 mod client;
 mod clients;
 mod commands;

@@ -11,6 +11,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tokio::", &["server/src/admin/"]),
     ("hyper::", &["server/src/admin/"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
+    ("sha2::", &["server/src/auth/"]),
+    ("pbkdf2::", &["server/src/auth/"]),
+    ("subtle::", &["server/src/auth/"]),
     (
         "memmap2::",
         &["server/src/storage/log/pages.rs", "server/src/storage/block.rs", "server/src/net/buffer.rs"],

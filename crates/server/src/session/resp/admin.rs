@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::auth::Verdict;
 use crate::figures::{StorageFigures, StorageStats};
 use crate::message::{Batch, KeyHash, Op, Reply};
 use crate::server::Server;
@@ -26,6 +27,9 @@ pub(super) struct Client {
     id: u64,
     rolls: u32,
     names: Option<Box<Names>>,
+    /// Whether it has said who it is, where that is asked.
+    is_known: bool,
+    pub(super) verdict: Option<Verdict>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +55,24 @@ impl Client {
         let mut roll = [0; 12];
         roll.iter_mut().zip(id.into_iter().chain(rolls)).for_each(|(at, byte)| *at = byte);
         server.hash(&roll)
+    }
+
+    /// Whether `user` has this password; then the client is him.
+    fn log_in(&mut self, user: &[u8], password: &[u8], server: &Server) -> bool {
+        let verdict = match &server.access {
+            Some(access) => access.check(user, password),
+            // There is one user, and any password is his.
+            None if user == DEFAULT_USER => Verdict::Accepted,
+            None => Verdict::Refused,
+        };
+        self.verdict = Some(verdict);
+        self.is_known |= verdict == Verdict::Accepted;
+        verdict == Verdict::Accepted
+    }
+
+    /// Whether it would have to say who it is, and has not.
+    fn is_stranger(&self, server: &Server) -> bool {
+        server.access.is_some() && !self.is_known
     }
 
     fn names(&mut self) -> &mut Names {
@@ -113,7 +135,7 @@ pub(super) fn answer(
             Some(_) => writer.error("ERR DB index is out of range"),
             None => writer.complaint_about(Complaint::NoInteger, b""),
         },
-        (Word::Auth, _) => auth(&args, writer),
+        (Word::Auth, _) => auth(&mut resp.client, &args, server, writer),
         (Word::Hello, _) => hello(&mut resp.client, &args, server, writer),
         (Word::Client, _) => client(&mut resp.client, &args, server, writer),
         (Word::Command, _) => command(&args, writer),
@@ -125,17 +147,23 @@ pub(super) fn answer(
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
-/// There is one user, `default`, and any password is his.
-fn auth(args: &Args<'_>, writer: &mut Writer<'_>) {
-    match args.len() {
-        2 => writer.error(
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-             configuration is correct?",
-        ),
-        3 if args.get(1) == b"default" => writer.ok(),
-        3 => writer.error(WRONG_PASSWORD),
-        _ => writer.complaint_about(Complaint::Syntax, b""),
-    }
+const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. Are you \
+                           sure your configuration is correct?";
+const NO_AUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+                       <user> <pass> option can be used to authenticate the client and select the RESP protocol version \
+                       at the same time";
+/// Whose password AUTH means that names nobody.
+const DEFAULT_USER: &[u8] = b"default";
+
+/// AUTH [user] password.
+fn auth(client: &mut Client, args: &Args<'_>, server: &Server, writer: &mut Writer<'_>) {
+    let (user, password) = match args.len() {
+        2 if server.access.is_none() => return writer.error(NO_PASSWORD),
+        2 => (DEFAULT_USER, args.get(1)),
+        3 => (args.get(1), args.get(2)),
+        _ => return writer.complaint_about(Complaint::Syntax, b""),
+    };
+    if client.log_in(user, password, server) { writer.ok() } else { writer.error(WRONG_PASSWORD) }
 }
 
 /// HELLO version, and any of: AUTH user password, SETNAME name.
@@ -152,7 +180,8 @@ fn hello(client: &mut Client, args: &Args<'_>, server: &Server, writer: &mut Wri
     while at < args.len() {
         let left = args.len().saturating_sub(at);
         if args.is(at, "auth") && left > 2 {
-            if args.get(at.saturating_add(1)) != b"default" {
+            let (user, password) = (args.get(at.saturating_add(1)), args.get(at.saturating_add(2)));
+            if !client.log_in(user, password, server) {
                 return writer.error(WRONG_PASSWORD);
             }
             at = at.saturating_add(3);
@@ -163,6 +192,9 @@ fn hello(client: &mut Client, args: &Args<'_>, server: &Server, writer: &mut Wri
             let option = String::from_utf8_lossy(args.get(at));
             return writer.error(&format!("ERR Syntax error in HELLO option '{option}'"));
         }
+    }
+    if client.is_stranger(server) {
+        return writer.error(NO_AUTH);
     }
     if let Some(name) = name
         && !client.set_name(name)

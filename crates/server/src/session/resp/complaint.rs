@@ -7,6 +7,8 @@ use crate::session::resp::frame::Broken;
 pub(super) enum Complaint {
     /// There is no such command. The text quotes the request.
     Unknown,
+    /// Who asks has not said who he is.
+    NoAuth,
     /// Too few arguments, or too many.
     Arity,
     Syntax,
@@ -35,6 +37,7 @@ pub(super) enum Complaint {
 /// All of them, and their texts; the command's name stands for `{}`.
 const TEXTS: &[(Complaint, &str)] = &[
     (Complaint::Unknown, ""),
+    (Complaint::NoAuth, "NOAUTH Authentication required."),
     (Complaint::Arity, "ERR wrong number of arguments for '{}' command"),
     (Complaint::Syntax, "ERR syntax error"),
     (Complaint::NoInteger, "ERR value is not an integer or out of range"),

@@ -25,10 +25,12 @@ mod frame;
 mod glob;
 mod listing;
 mod render;
+pub(super) mod stranger;
 
 use bytes::Bytes;
 use wire::KEY_BYTES_MAX;
 
+use crate::auth::Verdict;
 use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag};
 use crate::server::Server;
 use crate::session::resp::admin::Client;
@@ -203,6 +205,11 @@ impl Resp {
             desk.push(refused, single.args.span(1), head.start, Note::of_row(single.number));
             self.skip(single.behind());
         }
+    }
+
+    /// How the client's authentication ended, if this was one.
+    pub(super) fn take_verdict(&mut self) -> Option<Verdict> {
+        self.client.verdict.take()
     }
 
     /// See [`Session::render`](crate::session::Session::render).

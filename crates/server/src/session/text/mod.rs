@@ -16,6 +16,7 @@ mod meta_render;
 mod note;
 mod render;
 mod store;
+pub(super) mod stranger;
 
 use crate::limits::OPS_PER_TURN;
 use crate::message::{Batch, Command, Meta, Op, Reply, Span};
