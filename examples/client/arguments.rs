@@ -1,6 +1,7 @@
 //! The command line, and the commands that it asks for.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -200,6 +201,17 @@ impl Speech {
             Self::Meta => &Meta,
             Self::Resp => &Resp,
         }
+    }
+}
+
+impl fmt::Display for Speech {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Binary => "binary",
+            Self::Text => "text",
+            Self::Meta => "meta",
+            Self::Resp => "resp",
+        })
     }
 }
 

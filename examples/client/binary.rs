@@ -18,17 +18,14 @@ use wire::{
 };
 
 use crate::connection::{Connection, Requests};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unsayable};
 use crate::output::printable;
-use crate::protocol::{Outcome, Protocol, Refusal};
-
-/// Statistics in one answer. A server has some hundred.
-const STATISTICS_COUNT_MAX: usize = 100_000;
+use crate::protocol::{Outcome, Protocol, Refusal, STATISTICS_COUNT_MAX};
 
 pub(crate) struct Binary;
 
 impl Protocol for Binary {
-    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Failure> {
+    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Unsayable> {
         append(&single(*command), requests);
         Ok(())
     }
@@ -43,7 +40,7 @@ impl Protocol for Binary {
         response.outcome()
     }
 
-    fn write_all(&self, batch: &[Command<'_>], requests: &mut Requests) -> Result<(), Failure> {
+    fn write_all(&self, batch: &[Command<'_>], requests: &mut Requests) -> Result<(), Unsayable> {
         if let [command] = batch {
             return self.write(command, requests);
         }

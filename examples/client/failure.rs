@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use wire::KeyError;
 
+use crate::arguments::Speech;
+
 pub(crate) enum Failure {
     Usage(String),
     /// The protocol has no words for what is asked.
     Unsayable {
-        protocol: &'static str,
-        what: String,
+        protocol: Speech,
+        what: Unsayable,
     },
     File {
         path: String,
@@ -25,6 +27,9 @@ pub(crate) enum Failure {
     Nonsense(String),
     Output(io::Error),
 }
+
+/// What a protocol does not have.
+pub(crate) struct Unsayable(pub(crate) &'static str);
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -40,7 +45,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => write!(f, "{what}"),
-            Self::Unsayable { protocol, what } => write!(f, "--protocol {protocol} has no {what}"),
+            Self::Unsayable { protocol, what } => write!(f, "--protocol {protocol} has no {}", what.0),
             Self::File { path, error } => write!(f, "cannot read {path}: {error}"),
             Self::NoServer { address, error } => write!(
                 f,

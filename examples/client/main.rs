@@ -37,7 +37,7 @@ use wire::Command;
 
 use crate::arguments::Arguments;
 use crate::connection::{Connection, Requests};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unsayable};
 use crate::output::Answer;
 use crate::protocol::Protocol;
 
@@ -67,8 +67,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 /// Sends the commands, a batch at a time. What the protocol cannot say is found before anything is sent.
 fn ask<'a>(arguments: &Arguments, commands: &[Command<'a>]) -> Result<Vec<Answer<'a>>, Failure> {
     let protocol = arguments.protocol.speaker();
+    let unsayable = |what| Failure::Unsayable { protocol: arguments.protocol, what };
     let batches: Vec<&[Command<'a>]> = commands.chunks(BATCH_COUNT_MAX).collect();
-    let requests = batches.iter().map(|batch| requests_of(protocol, batch)).collect::<Result<Vec<_>, _>>()?;
+    let requests = batches
+        .iter()
+        .map(|batch| requests_of(protocol, batch))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unsayable)?;
     let mut connection = Connection::open(&arguments.server, arguments.timeout, arguments.tell())?;
     let mut answers = Vec::with_capacity(commands.len());
     for (batch, requests) in batches.into_iter().zip(requests) {
@@ -79,7 +84,7 @@ fn ask<'a>(arguments: &Arguments, commands: &[Command<'a>]) -> Result<Vec<Answer
     Ok(answers)
 }
 
-fn requests_of(protocol: &dyn Protocol, batch: &[Command<'_>]) -> Result<Requests, Failure> {
+fn requests_of(protocol: &dyn Protocol, batch: &[Command<'_>]) -> Result<Requests, Unsayable> {
     let mut requests = Requests::default();
     protocol.write_all(batch, &mut requests)?;
     Ok(requests)

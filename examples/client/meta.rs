@@ -23,7 +23,7 @@ use bytes::Bytes;
 use wire::{Cas, Command, Concat, Direction, Expiration, KEY_BYTES_MAX, Key, OnMiss, StoreMode};
 
 use crate::connection::{Connection, Requests};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unsayable};
 use crate::lines::{Line, number, read_data, read_line, unexpected, write_data};
 use crate::protocol::{Outcome, Protocol};
 use crate::text::{Text, error, is_word};
@@ -31,14 +31,13 @@ use crate::text::{Text, error, is_word};
 pub(crate) struct Meta;
 
 impl Protocol for Meta {
-    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Failure> {
+    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Unsayable> {
         let Some(line) = request(command) else {
             return Text.write(command, requests);
         };
         let (key, _) = command.key_and_value();
         if !is_word(key) && base64(key).len() > KEY_BYTES_MAX {
-            let what = format!("key of over {KEY_BYTES_MAX} bytes in base64");
-            return Err(Failure::Unsayable { protocol: "meta", what });
+            return Err(Unsayable("key of over 250 bytes in base64"));
         }
         line.write(requests);
         if let Command::Store { value, .. } | Command::Concat { value, .. } = command {
@@ -57,7 +56,7 @@ impl Protocol for Meta {
         }
         let answer = Answer::of(&line).ok_or_else(|| unexpected(&line, "a meta command"))?;
         let value = answer.value_len.map(|len| read_data(len, connection)).transpose()?;
-        outcome(command, &answer, value).ok_or_else(|| unexpected(&line, "this meta command"))
+        outcome(command, &answer, value).ok_or_else(|| unexpected(&line, "a meta command"))
     }
 }
 

@@ -6,21 +6,24 @@ use bytes::Bytes;
 use wire::{Command, Status};
 
 use crate::connection::{Connection, Requests};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unsayable};
+
+/// Statistics that are read for an answer. A server has some hundred.
+pub(crate) const STATISTICS_COUNT_MAX: usize = 100_000;
 
 /// How commands are asked, and answers understood.
 pub(crate) trait Protocol {
     /// Appends the request for a command.
     ///
     /// # Errors
-    /// [`Failure::Unsayable`] where the protocol has no words for it.
-    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Failure>;
+    /// Where the protocol has no words for it.
+    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Unsayable>;
 
     /// Reads the answer to a command.
     fn read(&self, command: &Command<'_>, connection: &mut Connection) -> Result<Outcome, Failure>;
 
     /// Appends the requests for a batch: one command, or reads of several keys.
-    fn write_all(&self, batch: &[Command<'_>], requests: &mut Requests) -> Result<(), Failure> {
+    fn write_all(&self, batch: &[Command<'_>], requests: &mut Requests) -> Result<(), Unsayable> {
         batch.iter().try_for_each(|command| self.write(command, requests))
     }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use wire::{Command, Concat, Direction, Expiration, Key, OnMiss, StoreMode};
 
 use crate::connection::{Connection, Requests};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unsayable};
 use crate::lines::{number, read_data, read_line, unexpected, write_data};
 use crate::output::printable;
 use crate::protocol::{Outcome, Protocol, Refusal};
@@ -30,7 +30,7 @@ const SHOWN_BYTES_MAX: usize = 60;
 pub(crate) struct Resp;
 
 impl Protocol for Resp {
-    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Failure> {
+    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Unsayable> {
         let args = args(command)?;
         requests.show(args.iter().map(|arg| shown(arg)).collect::<Vec<_>>().join(" "));
         write_data(format!("*{}", args.len()).as_bytes(), requests);
@@ -54,7 +54,7 @@ impl Protocol for Resp {
 type Args<'a> = Vec<Cow<'a, [u8]>>;
 
 /// What is asked: the command's name and its arguments.
-fn args<'a>(command: &Command<'a>) -> Result<Args<'a>, Failure> {
+fn args<'a>(command: &Command<'a>) -> Result<Args<'a>, Unsayable> {
     Ok(match *command {
         Command::Get { key, .. } => vec![word("GET"), arg(key)],
         Command::GetAndTouch { key, expiration, .. } => get_and_touch(key, expiration),
@@ -67,19 +67,19 @@ fn args<'a>(command: &Command<'a>) -> Result<Args<'a>, Failure> {
         Command::Store { cas: Some(_), .. }
         | Command::Concat { cas: Some(_), .. }
         | Command::Delete { cas: Some(_), .. }
-        | Command::Count { cas: Some(_), .. } => return Err(no("CAS")),
-        Command::Store { flags: 1.., .. } => return Err(no("flags")),
+        | Command::Count { cas: Some(_), .. } => return Err(Unsayable("CAS")),
+        Command::Store { flags: 1.., .. } => return Err(Unsayable("flags")),
         Command::Store { mode, key, value, expiration, .. } => set(mode, key, value, expiration),
         Command::Concat { side: Concat::Append, key, value, .. } => {
             vec![word("APPEND"), arg(key), value.into()]
         }
-        Command::Concat { side: Concat::Prepend, .. } => return Err(no("prepend")),
+        Command::Concat { side: Concat::Prepend, .. } => return Err(Unsayable("prepend")),
         Command::Delete { key, .. } => vec![word("DEL"), arg(key)],
         Command::Count { on_miss: OnMiss::Create { .. }, .. } => {
-            return Err(no("initial number: a missing one is 0 before it is counted"));
+            return Err(Unsayable("initial number: a missing one is 0 before it is counted"));
         }
         Command::Count { delta, .. } if i64::try_from(delta).is_err() => {
-            return Err(no("number above 9223372036854775807"));
+            return Err(Unsayable("number above 9223372036854775807"));
         }
         Command::Count { direction, key, delta, .. } => vec![
             word(match direction {
@@ -90,13 +90,13 @@ fn args<'a>(command: &Command<'a>) -> Result<Args<'a>, Failure> {
             decimal(delta),
         ],
         Command::Flush { at: None } => vec![word("FLUSHALL")],
-        Command::Flush { at: Some(_) } => return Err(no("flush with a delay")),
+        Command::Flush { at: Some(_) } => return Err(Unsayable("flush with a delay")),
         Command::Stat { group: None } => vec![word("INFO")],
         Command::Stat { group: Some(group) } if is_reset(group) => vec![word("CONFIG"), word("RESETSTAT")],
         Command::Stat { group: Some(group) } => vec![word("INFO"), arg(group)],
         Command::Version => vec![word("INFO"), word("server")],
         Command::Noop => vec![word("PING")],
-        _ => return Err(no("such command")),
+        _ => return Err(Unsayable("such command")),
     })
 }
 
@@ -135,10 +135,6 @@ fn arg(key: Key<'_>) -> Cow<'_, [u8]> {
 
 fn decimal(number: impl Into<u64>) -> Cow<'static, [u8]> {
     Cow::Owned(number.into().to_string().into_bytes())
-}
-
-fn no(what: &str) -> Failure {
-    Failure::Unsayable { protocol: "resp", what: what.to_owned() }
 }
 
 fn is_reset(group: Key<'_>) -> bool {

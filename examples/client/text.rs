@@ -17,18 +17,15 @@ use bytes::Bytes;
 use wire::{Command, Concat, Direction, Key, OnMiss, StoreMode};
 
 use crate::connection::{Connection, Requests};
-use crate::failure::Failure;
+use crate::failure::{Failure, Unsayable};
 use crate::lines::{Line, number, read_data, read_line, unexpected, write_data};
 use crate::output::printable;
-use crate::protocol::{Outcome, Protocol, Refusal};
-
-/// Statistics in one answer. A server has some hundred.
-const STATISTICS_COUNT_MAX: usize = 100_000;
+use crate::protocol::{Outcome, Protocol, Refusal, STATISTICS_COUNT_MAX};
 
 pub(crate) struct Text;
 
 impl Protocol for Text {
-    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Failure> {
+    fn write(&self, command: &Command<'_>, requests: &mut Requests) -> Result<(), Unsayable> {
         request(command)?.write(requests);
         if let Command::Store { value, .. } | Command::Concat { value, .. } = command {
             write_data(value, requests);
@@ -50,7 +47,7 @@ impl Protocol for Text {
 }
 
 /// The line that asks.
-fn request(command: &Command<'_>) -> Result<Line, Failure> {
+fn request(command: &Command<'_>) -> Result<Line, Unsayable> {
     let line = Line::of(name(command));
     Ok(match *command {
         Command::Get { key, .. } => line.word(key_word(key)?),
@@ -63,25 +60,25 @@ fn request(command: &Command<'_>) -> Result<Line, Failure> {
             match (mode, cas) {
                 (_, None) => line,
                 (StoreMode::Set, Some(cas)) => line.number(cas.get()),
-                _ => return Err(no("add or replace with a CAS")),
+                _ => return Err(Unsayable("add or replace with a CAS")),
             }
         }
-        Command::Concat { cas: Some(_), .. } => return Err(no("append or prepend with a CAS")),
+        Command::Concat { cas: Some(_), .. } => return Err(Unsayable("append or prepend with a CAS")),
         // Flags and TTL have their places here, too, and say nothing.
         Command::Concat { key, value, .. } => {
             line.word(key_word(key)?).number(0_u32).number(0_u32).len_of(value)
         }
-        Command::Delete { cas: Some(_), .. } => return Err(no("delete with a CAS")),
+        Command::Delete { cas: Some(_), .. } => return Err(Unsayable("delete with a CAS")),
         Command::Delete { key, .. } => line.word(key_word(key)?),
         Command::Count { on_miss: OnMiss::Create { .. }, .. } => {
-            return Err(no("initial number for incr and decr"));
+            return Err(Unsayable("initial number for incr and decr"));
         }
-        Command::Count { cas: Some(_), .. } => return Err(no("incr or decr with a CAS")),
+        Command::Count { cas: Some(_), .. } => return Err(Unsayable("incr or decr with a CAS")),
         Command::Count { key, delta, .. } => line.word(key_word(key)?).number(delta),
         Command::Flush { at: Some(delay) } => line.number(delay.to_wire()),
         Command::Stat { group: Some(group) } => line.word(group_words(group)?),
         Command::Flush { at: None } | Command::Stat { group: None } | Command::Version => line,
-        _ => return Err(no("such command; version asks whether the server answers")),
+        _ => return Err(Unsayable("such command; version asks whether the server answers")),
     })
 }
 
@@ -107,14 +104,10 @@ fn name(command: &Command<'_>) -> &'static str {
     }
 }
 
-fn no(what: &str) -> Failure {
-    Failure::Unsayable { protocol: "text", what: what.to_owned() }
-}
-
 /// Words end at a space and lines at their end, so that a key can hold neither.
-fn key_word(key: Key<'_>) -> Result<&[u8], Failure> {
+fn key_word(key: Key<'_>) -> Result<&[u8], Unsayable> {
     let key = key.as_bytes();
-    if is_word(key) { Ok(key) } else { Err(no("key with a space or a control character")) }
+    if is_word(key) { Ok(key) } else { Err(Unsayable("key with a space or a control character")) }
 }
 
 /// Whether a word of a line can hold these bytes.
@@ -123,10 +116,10 @@ pub(crate) fn is_word(bytes: &[u8]) -> bool {
 }
 
 /// A group of statistics may be two words, as 'detail on' is.
-fn group_words(group: Key<'_>) -> Result<&[u8], Failure> {
+fn group_words(group: Key<'_>) -> Result<&[u8], Unsayable> {
     let group = group.as_bytes();
     let has_control = group.iter().any(u8::is_ascii_control);
-    if has_control { Err(no("group with a control character")) } else { Ok(group) }
+    if has_control { Err(Unsayable("group with a control character")) } else { Ok(group) }
 }
 
 /// Errors may come for an answer to any command.
