@@ -107,11 +107,7 @@ fn set<'a>(mode: StoreMode, key: Key<'a>, value: &'a [u8], expiration: Expiratio
         StoreMode::Add => args.push(word("NX")),
         StoreMode::Replace => args.push(word("XX")),
     }
-    match expiration {
-        Expiration::Never => {}
-        Expiration::After(seconds) => args.extend([word("EX"), decimal(seconds)]),
-        Expiration::At(time) => args.extend([word("EXAT"), decimal(time)]),
-    }
+    args.extend(ends(expiration));
     args
 }
 
@@ -119,10 +115,18 @@ fn get_and_touch(key: Key<'_>, expiration: Expiration) -> Args<'_> {
     let mut args = vec![word("GETEX"), arg(key)];
     match expiration {
         Expiration::Never => args.push(word("PERSIST")),
-        Expiration::After(seconds) => args.extend([word("EX"), decimal(seconds)]),
-        Expiration::At(time) => args.extend([word("EXAT"), decimal(time)]),
+        _ => args.extend(ends(expiration)),
     }
     args
+}
+
+/// The option that says when an item ends. A SET without one stores an item that never does.
+fn ends(expiration: Expiration) -> Args<'static> {
+    match expiration {
+        Expiration::Never => Vec::new(),
+        Expiration::After(seconds) => vec![word("EX"), decimal(seconds)],
+        Expiration::At(time) => vec![word("EXAT"), decimal(time)],
+    }
 }
 
 fn word(word: &'static str) -> Cow<'static, [u8]> {

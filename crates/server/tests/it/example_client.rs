@@ -2,7 +2,7 @@
 //! protocols, against memwire, memcached and Redis.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -95,6 +95,20 @@ impl Talk {
         serde_json::from_slice(&self.run(&args, b"").out).expect("JSON")
     }
 
+    /// What the server tells of an item's end, -1 for never. The client has no words for it.
+    fn seconds_left(&self, key: &str) -> i64 {
+        let request = match self.protocol {
+            "resp" => format!("*2\r\n$3\r\nTTL\r\n${}\r\n{key}\r\n", key.len()),
+            _ => format!("mg {key} t\r\n"),
+        };
+        let mut stream = self.server.connect();
+        stream.write_all(request.as_bytes()).expect("the server reads");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer");
+        let left = line.trim_start_matches("HD t").trim_start_matches(':').trim_end();
+        left.parse().unwrap_or_else(|_| panic!("no time is left: {line}"))
+    }
+
     /// A word `CAS` stands for the CAS of the item `k`.
     fn assert(&self, steps: &[Step<'_>]) {
         for (words, code, out, err) in steps {
@@ -140,6 +154,15 @@ const SHARED: &[Step<'_>] = &[
     ("gat 100 k", 0, "two-3", ""),
     ("gat 2000000000 k", 0, "two-3", ""),
     ("gat 0 missing new k", 1, "new: x\nk: two-3\n", "client: missing: Not found\n"),
+    // A time that has passed.
+    ("set past x --ttl 2592001", 0, "stored\n", ""),
+    ("get past", 1, "", "client: past: Not found\n"),
+    ("set past x", 0, "stored\n", ""),
+    ("gat 2592001 past", 0, "x", ""),
+    ("get past", 1, "", "client: past: Not found\n"),
+    ("set past x", 0, "stored\n", ""),
+    ("touch past 2592001", 0, "done\n", ""),
+    ("get past", 1, "", "client: past: Not found\n"),
     ("set n 10 --ttl 2000000000", 0, "stored\n", ""),
     ("incr n --by 5", 0, "15\n", ""),
     ("decr n", 0, "14\n", ""),
@@ -297,6 +320,28 @@ fn take_cas(answer: &mut Value) {
             }
         }
         _ => panic!("neither an object nor an array: {answer}"),
+    }
+}
+
+#[test]
+fn a_ttl_reaches_the_item() {
+    for talk in talks() {
+        for (words, left) in [
+            ("set k v --ttl 5000", Some(5000)),
+            ("touch k 4000", Some(4000)),
+            ("gat 3000 k", Some(3000)),
+            ("replace k v --ttl 2000", Some(2000)),
+            ("touch k 0", None),
+            ("touch k 1000", Some(1000)),
+            ("gat 0 k", None),
+            ("set k v", None),
+        ] {
+            assert_eq!(talk.run(&words.split(' ').collect::<Vec<_>>(), b"").code, 0, "{words}");
+            let told = talk.seconds_left("k");
+            // Some for a busy machine.
+            let is_right = left.map_or(told == -1, |left| (left - 60..=left + 1).contains(&told));
+            assert!(is_right, "client --protocol {} {words}: {told} s are left", talk.protocol);
+        }
     }
 }
 
