@@ -29,6 +29,7 @@ Exit codes:
   4  the server answered another error, or nonsense
 
 What a protocol has no words for is refused before anything is sent: text has no noop, RESP neither flags nor CAS.
+Over RESP a missing number is 0 before it is counted, decr goes on below 0, and append stores where nothing is.
 A TTL is in seconds: 0 never ends, up to 30 days count from now, anything above is a Unix time.";
 
 /// Asks a memcached server, or Redis about strings.

@@ -11,10 +11,7 @@ use crate::arguments::Speech;
 pub(crate) enum Failure {
     Usage(String),
     /// The protocol has no words for what is asked.
-    Unsayable {
-        protocol: Speech,
-        what: Unsayable,
-    },
+    Unsayable(Speech, Unsayable),
     File {
         path: String,
         error: io::Error,
@@ -34,7 +31,7 @@ pub(crate) struct Unsayable(pub(crate) &'static str);
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Usage(_) | Self::Unsayable { .. } | Self::File { .. } | Self::Output(_) => 2,
+            Self::Usage(_) | Self::Unsayable(..) | Self::File { .. } | Self::Output(_) => 2,
             Self::NoServer { .. } | Self::Lost(_) => 3,
             Self::Nonsense(_) => 4,
         })
@@ -45,7 +42,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => write!(f, "{what}"),
-            Self::Unsayable { protocol, what } => write!(f, "--protocol {protocol} has no {}", what.0),
+            Self::Unsayable(protocol, Unsayable(what)) => write!(f, "--protocol {protocol} has no {what}"),
             Self::File { path, error } => write!(f, "cannot read {path}: {error}"),
             Self::NoServer { address, error } => write!(
                 f,

@@ -67,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 /// Sends the commands, a batch at a time. What the protocol cannot say is found before anything is sent.
 fn ask<'a>(arguments: &Arguments, commands: &[Command<'a>]) -> Result<Vec<Answer<'a>>, Failure> {
     let protocol = arguments.protocol.speaker();
-    let unsayable = |what| Failure::Unsayable { protocol: arguments.protocol, what };
+    let unsayable = |what| Failure::Unsayable(arguments.protocol, what);
     let batches: Vec<&[Command<'a>]> = commands.chunks(BATCH_COUNT_MAX).collect();
     let requests = batches
         .iter()
