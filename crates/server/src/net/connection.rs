@@ -178,12 +178,18 @@ impl<S: Transport> Connection<S> {
         self.half_closed = true;
     }
 
-    /// Its client waits until an item has changed, or until the time is up. One that sends no more waits for nothing.
-    fn begin_wait(&mut self, op: &Op, batch: &Batch) {
+    /// Its client goes on waiting, or is told; one that sends no more waits for nothing.
+    #[cold]
+    fn take_look(&mut self, op: &Op, reply: &Reply, batch: &Batch) -> bool {
+        if !matches!(reply, Reply::Waiting) {
+            self.wait = None;
+            return true;
+        }
         self.wait.get_or_insert_with(|| Box::new(Wait::noted(op, batch))).note();
         if self.half_closed {
             self.end_wait();
         }
+        false
     }
 
     /// Until when its client waits, if the storage thread has noted it.
@@ -366,14 +372,16 @@ impl<S: Transport> Connection<S> {
         output.clear();
         for at in run.executed_ops() {
             let (op, reply) = (&batch.ops[at], &batch.replies[at]);
-            match op.command {
-                Command::Reserve { .. } => self.take_reservation(reply),
-                Command::Watch { .. } if matches!(reply, Reply::Waiting) => self.begin_wait(op, batch),
-                Command::Watch { .. } | Command::Unwatch => {
-                    self.wait = None;
-                    self.session.render(op, reply, batch, server, output);
+            let is_told = match op.command {
+                Command::Reserve { .. } => {
+                    self.take_reservation(reply);
+                    false
                 }
-                _ => self.session.render(op, reply, batch, server, output),
+                Command::Watch { .. } | Command::Unwatch => self.take_look(op, reply, batch),
+                _ => true,
+            };
+            if is_told {
+                self.session.render(op, reply, batch, server, output);
             }
         }
         if run.executed < run.op_count {

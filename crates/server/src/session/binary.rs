@@ -111,10 +111,11 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
         Err(reject) => return refuse(reject, rest, at),
     };
     let bytes = head_bytes(packet.header).saturating_add(packet.value_len());
-    if packet.header.opcode == WATCH && bytes > HEADER_BYTES && server.config.watch == Watch::Allowed {
-        return watch(&packet, missing, at, server);
-    }
     if let Err(reject) = shape::check(packet.header) {
+        // memcached does not know it.
+        if packet.header.opcode == WATCH && bytes > HEADER_BYTES && server.config.watch == Watch::Allowed {
+            return watch(&packet, missing, at, server);
+        }
         return refuse(reject, rest, at);
     }
     if !is_served(packet.header.opcode, server) {
@@ -148,7 +149,8 @@ fn step(rest: &[u8], at: usize, server: &Server) -> Step {
     }
 }
 
-/// Waits for another version of an item: the header has the one that is known, the extras the milliseconds.
+/// Has a client wait for another version of an item: the header has the one that is known, the extras the milliseconds.
+#[cold]
 fn watch(packet: &Packet<'_, RequestHeader>, missing: usize, at: usize, server: &Server) -> Step {
     let key_len = usize::from(packet.header.key_len());
     let is_legal = packet.header.extras_len == 4 && (1..=KEY_BYTES_MAX).contains(&key_len);
@@ -379,10 +381,7 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Touched { flags, cas } => {
             answer(Response { extras: &flags.to_be_bytes(), ..success(note, *cas) }, output);
         }
-        Reply::TooManyWait => {
-            let value = &b"Too many wait"[..];
-            answer(Response { value, ..Response::empty(note.opcode, BUSY, note.opaque, None) }, output);
-        }
+        Reply::TooManyWait => too_many_wait(note, output),
         Reply::Exists => error(note, Status::EXISTS, output),
         Reply::NotStored => error(note, Status::NOT_STORED, output),
         Reply::NonNumeric => error(note, Status::NON_NUMERIC, output),
@@ -410,6 +409,12 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
             answer(success(note, None), output);
         }
     }
+}
+
+#[cold]
+fn too_many_wait(note: Note, output: &mut Output) {
+    let value = &b"Too many wait"[..];
+    answer(Response { value, ..Response::empty(note.opcode, BUSY, note.opaque, None) }, output);
 }
 
 #[inline]
