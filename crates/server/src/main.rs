@@ -72,7 +72,7 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), String> {
     config.listen = config.listen.with_ports_of(&listeners.tcp_addresses());
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
-    let server = Arc::new(Server::new(config, Clock::start(), seed));
+    let server = Arc::new(Server::new(config, Clock::start(), seed).with_tls()?);
     let config = &server.config;
     let engine = Engine::new(config.engine(), Arc::clone(&server.meter))
         .map_err(|error| format!("-m {}: {error}", config.memory_bytes_max >> 20))?;

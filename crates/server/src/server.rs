@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::KeyHash;
 use crate::meter::Meter;
+use crate::tls::Context;
 
 /// Configuration, clock, and what is counted across threads.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Server {
     pub counters: ServerCounters,
     /// Bytes of large values and buffers.
     pub meter: Arc<Meter>,
+    /// Certificates, where connections come with TLS.
+    pub tls: Option<Arc<Context>>,
     /// Large values that are being received.
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
@@ -38,12 +41,23 @@ impl Server {
             receiving: Arc::new(Receiving::new(config.receiving_bytes_max())),
             unfinished: Arc::new(Receiving::new(config.unfinished_bytes_max())),
             meter: Arc::new(Meter::new(config.memory_bytes_max, config.item_bytes_max)),
+            tls: None,
             config,
             clock,
             client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
             hasher: FixedState::with_seed(seed),
         }
+    }
+
+    /// Reads the certificates that the configuration names. To be called before connections come.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn with_tls(mut self) -> Result<Self, String> {
+        let options = self.config.tls.clone();
+        self.tls = options.map(|options| Context::load(options, self.clock)).transpose()?.map(Arc::new);
+        Ok(self)
     }
 
     /// Ends the server as a signal would: what has been asked for is answered first.

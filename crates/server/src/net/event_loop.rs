@@ -32,6 +32,9 @@ use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
 
+/// So many connections may be gone before the queue of handshakes is looked through for them.
+const HANDSHAKES_MIN: usize = 64;
+
 const WAKER: Token = Token(usize::MAX);
 
 /// A running I/O thread, as the listener holds it.
@@ -101,6 +104,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         connections: Slots::default(),
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
+        handshakes: VecDeque::new(),
         no_room: VecDeque::new(),
         retry_at: None,
         watched: Vec::new(),
@@ -130,6 +134,8 @@ struct EventLoop {
     ready: VecDeque<ConnId>,
     /// Connections that say goodbye, by the time they have for it.
     lingering: VecDeque<(Instant, ConnId)>,
+    /// Connections in the order in which they came, by the time that a TLS handshake has. Empty where there is no TLS.
+    handshakes: VecDeque<(Instant, ConnId)>,
     /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
@@ -161,6 +167,7 @@ impl EventLoop {
             self.take_answers();
             self.read_ready();
             self.end_lingering();
+            self.end_handshakes();
             self.retry_receiving();
             self.end_stalled();
             self.count_traffic();
@@ -215,8 +222,15 @@ impl EventLoop {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(until, _)| *until);
-        lingering.into_iter().chain(self.drain_until).chain(self.retry_at).chain(self.look_at).min()
+        let first = |queue: &VecDeque<(Instant, ConnId)>| queue.front().map(|(until, _)| *until);
+        let (lingering, handshakes) = (first(&self.lingering), first(&self.handshakes));
+        lingering
+            .into_iter()
+            .chain(handshakes)
+            .chain(self.drain_until)
+            .chain(self.retry_at)
+            .chain(self.look_at)
+            .min()
     }
 
     fn take_events(&mut self, events: &Events) {
@@ -257,7 +271,32 @@ impl EventLoop {
         };
         if let Err(error) = connection.socket().register(self.poll.registry(), id.to_token()) {
             log::error!("a connection cannot be polled: {error}");
-            self.remove(id);
+            return self.remove(id);
+        }
+        self.expect_handshake(id);
+    }
+
+    /// From here on a new client has so long for its handshake.
+    fn expect_handshake(&mut self, id: ConnId) {
+        let Some(tls) = &self.server.tls else { return };
+        let until = Instant::now() + Duration::from_millis(tls.options.handshake_ms_max);
+        // Those that are gone need not be looked at; the queue stays as short as the connections are few.
+        if self.handshakes.len() >= 2 * self.connections.len() + HANDSHAKES_MIN {
+            let connections = &mut self.connections;
+            self.handshakes.retain(|(_, id)| connections.get_mut(*id).is_some());
+        }
+        self.handshakes.push_back((until, id));
+    }
+
+    fn end_handshakes(&mut self) {
+        if self.handshakes.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some((_, id)) = self.handshakes.pop_front_if(|(until, _)| *until <= now) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.close_if_handshaking();
+            self.grant(id);
         }
     }
 

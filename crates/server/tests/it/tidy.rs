@@ -35,16 +35,17 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/patience.rs",
         ],
     ),
-    ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs"]),
+    ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs", "server/src/tls/"]),
+    ("rustls::", &["server/src/net/", "server/src/tls/"]),
     ("Instant::now", &["server/src/net/", "server/src/clock.rs", "server/src/patience.rs"]),
     ("SystemTime::now", &["server/src/clock.rs"]),
     // The storage thread neither parses nor logs.
     ("wire::split", &["wire/src/", "server/src/session/"]),
     ("log::debug!", &["server/src/net/", "server/src/session/"]),
     ("log::trace!", &["server/src/net/", "server/src/session/"]),
-    ("log::info!", &["server/src/net/"]),
+    ("log::info!", &["server/src/net/", "server/src/tls/"]),
     ("log::warn!", &["server/src/net/", "server/src/process.rs", "server/src/main.rs"]),
-    ("log::error!", &["server/src/net/", "server/src/storage/mod.rs"]),
+    ("log::error!", &["server/src/net/", "server/src/storage/mod.rs", "server/src/tls/"]),
 ];
 
 /// Words that stand nowhere.
