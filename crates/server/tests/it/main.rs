@@ -13,4 +13,5 @@ mod process;
 mod protocols;
 mod statistics;
 mod tidy;
+mod tls;
 mod values;
