@@ -74,15 +74,10 @@ impl TlsSocket {
         let mut socket = Draining { socket: &mut self.socket, is_drained: false };
         let read = retry(|| self.tls.read_tls(&mut socket));
         self.is_drained = socket.is_drained;
-        match read {
-            Ok(0) => self.end(),
-            Ok(_) => return self.process(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                self.count_if_handshake(&"the connection was lost");
-                return Err(error);
-            }
+        if read? > 0 {
+            return self.process();
         }
+        self.end();
         Ok(())
     }
 
@@ -146,6 +141,12 @@ impl TlsSocket {
     }
 }
 
+impl Drop for TlsSocket {
+    fn drop(&mut self) {
+        self.count_if_handshake(&"the connection was lost");
+    }
+}
+
 impl Transport for TlsSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
@@ -168,7 +169,8 @@ impl Transport for TlsSocket {
             if filled == buffer.len() || self.phase == Phase::Ended {
                 return Ok(filled);
             }
-            if self.is_drained {
+            // Where that brought nothing, the end may stand right behind it, and is told by no other event.
+            if self.is_drained && filled > 0 {
                 break;
             }
             match self.receive() {

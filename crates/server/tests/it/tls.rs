@@ -115,8 +115,8 @@ fn answers_that_are_read_late_come_whole_and_in_order() {
         asks(&mut tls, &[head.as_bytes(), value, b"\r\n"].concat(), b"STORED\r\n");
     }
     // Answers of 11 MB: more than the sockets hold, so that writing stops and goes on.
-    let requests: String = (0..COUNT).map(|at| format!("mg k{} v\r\n", at % 7)).collect();
-    tls.write_all(requests.as_bytes()).unwrap();
+    let requests: Vec<_> = (0..COUNT).map(|at| format!("mg k{} v\r\n", at % 7)).collect();
+    tls.write_all(requests.concat().as_bytes()).unwrap();
     for at in 0..COUNT {
         let value = &values[at % 7];
         let expected = [format!("VA {}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
@@ -269,8 +269,8 @@ fn an_address_may_be_without() {
     clear.set("k", "abc");
     let port = || {
         let log = server.log();
-        let ports = log.lines().filter_map(|line| line.split_once("listening on 127.0.0.1:"));
-        ports.last()?.1.split_once(',')?.0.parse::<u16>().ok()
+        let mut ports = log.lines().filter_map(|line| line.split_once("listening on 127.0.0.1:"));
+        ports.next_back()?.1.split_once(',')?.0.parse::<u16>().ok()
     };
     wait_until("both listen", || port().is_some_and(|port| port != server.port()));
     let socket = TcpStream::connect(("127.0.0.1", port().unwrap())).unwrap();
