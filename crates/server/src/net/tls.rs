@@ -14,7 +14,9 @@ use std::sync::atomic::Ordering;
 use mio::net::TcpStream;
 use rustls::{AlertDescription, CertificateError, Error, ServerConnection};
 
-use crate::limits::{SLICES_PER_WRITE, TLS_BUFFER_BYTES, TLS_CONNECTION_BYTES, TLS_READS_PER_TURN};
+use crate::limits::{
+    SLICES_PER_WRITE, TLS_BUFFER_BYTES, TLS_CONNECTION_BYTES, TLS_RAW_BYTES_MAX, TLS_READS_PER_TURN,
+};
 use crate::net::socket::{Transport, retry};
 use crate::tls::Context;
 
@@ -29,6 +31,8 @@ pub struct TlsSocket {
     is_drained: bool,
     /// Decrypted bytes that nobody has taken.
     clear_bytes: usize,
+    /// Bytes of records that are not whole: what has come since the last clear bytes, or since the beginning.
+    raw_bytes: usize,
     /// Bytes that are encrypted, and of which the socket has not taken all.
     unsent_bytes: usize,
 }
@@ -60,6 +64,7 @@ impl TlsSocket {
             phase: Phase::Handshake,
             is_drained: false,
             clear_bytes: 0,
+            raw_bytes: 0,
             unsent_bytes: 0,
         })
     }
@@ -74,7 +79,9 @@ impl TlsSocket {
         let mut socket = Draining { socket: &mut self.socket, is_drained: false };
         let read = retry(|| self.tls.read_tls(&mut socket));
         self.is_drained = socket.is_drained;
-        if read? > 0 {
+        let read = read?;
+        if read > 0 {
+            self.raw_bytes += read;
             return self.process();
         }
         self.end();
@@ -88,7 +95,11 @@ impl TlsSocket {
                 self.clear_bytes = state.plaintext_bytes_to_read();
                 if self.phase == Phase::Handshake && !self.tls.is_handshaking() {
                     self.phase = Phase::Open;
+                    self.raw_bytes = 0;
                     log::debug!("TLS handshake done: {:?}", self.tls.protocol_version());
+                }
+                if self.clear_bytes > 0 {
+                    self.raw_bytes = 0;
                 }
                 let has_ended = state.peer_has_closed() && self.clear_bytes == 0;
                 self.flush()?;
@@ -236,7 +247,7 @@ impl Transport for TlsSocket {
     }
 
     fn waiting_bytes(&self) -> usize {
-        self.clear_bytes + self.unsent_bytes
+        self.clear_bytes + self.unsent_bytes + self.raw_bytes.min(TLS_RAW_BYTES_MAX)
     }
 }
 
