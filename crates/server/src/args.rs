@@ -17,8 +17,8 @@ Environment:
 Signals:
   SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0
   SIGUSR1 with --snapshot   Take a snapshot instead
-  SIGHUP                    With -S or -Y, read the password file again; else the same as the
-                            others, and with -d it is ignored";
+  SIGHUP                    With -S, -Y or TLS, read password file and certificates again; else the
+                            same as the others, and with -d it is ignored";
 
 /// A memcached server that stores what it sends.
 ///
@@ -146,9 +146,31 @@ pub struct Args {
     #[arg(short = 'Y', long, value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
 
+    /// TLS on TCP, but for addresses of -l with `notls:` before them. Certificate and key are `-o ssl_chain_cert=FILE`
+    /// and `ssl_key=FILE`, or the options below; SIGHUP reads them again.
+    #[arg(short = 'Z', long)]
+    pub enable_ssl: bool,
+
+    /// TLS with this certificate chain, in PEM; -o `ssl_chain_cert`.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its private key, if not in the same file; -o `ssl_key`.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Who signs clients' certificates; -o `ssl_ca_cert`.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Clients' certificates: none, request or require; -o `ssl_verify_mode`.
+    #[arg(long, value_name = "WHETHER")]
+    pub tls_verify: Option<String>,
+
     /// Options with a name: `track_sizes`; `idle_timeout=SECONDS`, after which a connection is closed; with -S or -Y,
     /// `sasl_mechs=NAME` (all, plain, scram-sha-256), `auth_timeout=SECONDS`, `auth_request_max=BYTES` and
-    /// `auth_failures_max=NUM`; and memcached's others, which are accepted where they have no meaning here.
+    /// `auth_failures_max=NUM`; for TLS also `ssl_min_version=2|3`, `ssl_session_cache` and
+    /// `ssl_handshake_timeout=SECONDS` (10); and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
     pub extended: Vec<String>,
 
@@ -223,10 +245,6 @@ pub struct Unused {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Refused, because they are not served yet")]
 pub struct Refused {
-    /// TLS.
-    #[arg(short = 'Z', long)]
-    pub enable_ssl: bool,
-
     /// Items in a memory file, kept over a restart.
     #[arg(short = 'e', long, value_name = "FILE")]
     pub memory_file: Option<PathBuf>,

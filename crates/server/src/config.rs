@@ -13,6 +13,7 @@ use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, TAIL_BYTES_COPIED, UNF
 use crate::snapshot::file::Place;
 use crate::storage::EngineConfig;
 use crate::storage::engine::{Stress, Versions, WhenFull};
+use crate::tls;
 
 /// A server's configuration.
 #[derive(Debug, Clone)]
@@ -63,6 +64,8 @@ pub struct Config {
     pub verbosity: u8,
     /// Snapshots, if there are to be any.
     pub snapshot: Option<Snapshot>,
+    /// Certificates, where connections come with TLS.
+    pub tls: Option<tls::Options>,
     /// What concerns the process and not the server.
     pub process: Process,
 }
@@ -71,7 +74,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// On these addresses. One that cannot be had is an error.
-    Tcp(Vec<SocketAddr>),
+    Tcp(Vec<(SocketAddr, Security)>),
     /// On all addresses of the machine, IPv6 where it has any.
     TcpAnywhere(u16),
     /// On a Unix socket.
@@ -84,7 +87,10 @@ impl Listen {
     pub fn with_ports_of(&self, bound: &[SocketAddr]) -> Self {
         match (self, bound) {
             (Self::TcpAnywhere(_), [first, ..]) => Self::TcpAnywhere(first.port()),
-            (Self::Tcp(_), bound) => Self::Tcp(bound.to_vec()),
+            (Self::Tcp(addresses), bound) => {
+                let securities = addresses.iter().map(|(_, security)| *security);
+                Self::Tcp(bound.iter().copied().zip(securities).collect())
+            }
             _ => self.clone(),
         }
     }
@@ -99,6 +105,15 @@ pub struct Auth {
     pub limits: auth::Limits,
     /// What SASL offers.
     pub mechanisms: auth::Mechanisms,
+}
+
+/// What an address is served with, where there is TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// TLS.
+    Tls,
+    /// Nothing: memcached's `notls:`.
+    Clear,
 }
 
 /// Whether clients may flush.
@@ -187,7 +202,7 @@ impl Default for Config {
     /// memcached's defaults but for one I/O thread, on a free port of the loopback interface.
     fn default() -> Self {
         Self {
-            listen: Listen::Tcp(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]),
+            listen: Listen::Tcp(vec![(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Security::Tls)]),
             unix_mask: 0o700,
             connections_max: 1024,
             backlog: 1024,
@@ -210,6 +225,7 @@ impl Default for Config {
             idle_timeout_ms: None,
             verbosity: 0,
             snapshot: None,
+            tls: None,
             process: Process::default(),
         }
     }
@@ -238,8 +254,18 @@ impl Config {
         if args.max_reqs_per_event != 20 {
             warnings.push("-R: a connection's turn is bounded by bytes, not by requests".into());
         }
+        let mut tls = tls::options::Given::default();
+        if args.enable_ssl {
+            tls.enable();
+        }
         let Extended { track_sizes, idle_timeout_ms, auth_limits, mechanisms } =
-            extended(&args.extended, &mut warnings)?;
+            extended(&args.extended, &mut tls, &mut warnings)?;
+        let (cert, key, ca) = (&args.tls_cert, &args.tls_key, &args.tls_ca);
+        tls.take_long(cert.as_ref(), key.as_ref(), ca.as_ref(), args.tls_verify.as_deref())?;
+        let tls = tls.resolve()?;
+        if tls.is_some() && args.unix_socket.is_some() {
+            warnings.push("-s: the Unix socket is served without TLS".into());
+        }
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
         let config = Self {
             listen: listen(args)?,
@@ -265,6 +291,7 @@ impl Config {
             idle_timeout_ms,
             verbosity: args.verbose,
             snapshot: snapshot(args)?,
+            tls,
             process: Process {
                 user: args.user.clone(),
                 daemon: args.daemon,
@@ -330,7 +357,7 @@ impl Config {
 
     pub(crate) fn tcp_port_told(&self) -> u16 {
         match &self.listen {
-            Listen::Tcp(addresses) => addresses.first().map_or(0, SocketAddr::port),
+            Listen::Tcp(addresses) => addresses.first().map_or(0, |(address, _)| address.port()),
             Listen::TcpAnywhere(port) => *port,
             Listen::Unix(_) => 0,
         }
@@ -339,7 +366,7 @@ impl Config {
     pub(crate) fn listen_told(&self) -> String {
         match &self.listen {
             Listen::Tcp(addresses) => {
-                let hosts: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                let hosts: Vec<_> = addresses.iter().map(|(address, _)| address.ip().to_string()).collect();
                 hosts.join(",")
             }
             Listen::TcpAnywhere(_) | Listen::Unix(_) => "NULL".into(),
@@ -391,16 +418,10 @@ fn protocol(name: &str) -> Result<Protocol, String> {
 }
 
 fn refuse(refused: &Refused) -> Result<(), String> {
-    let options = [
-        (
-            refused.enable_ssl,
-            "-Z: TLS is not served yet; without it everything would go over the network in clear",
-        ),
-        (
-            refused.memory_file.is_some(),
-            "-e: a memory file is not served; items would be lost over a restart",
-        ),
-    ];
+    let options = [(
+        refused.memory_file.is_some(),
+        "-e: a memory file is not served; items would be lost over a restart",
+    )];
     options.iter().find(|(given, _)| *given).map_or(Ok(()), |(_, why)| Err((*why).into()))
 }
 
@@ -460,7 +481,11 @@ struct Extended {
     mechanisms: auth::Mechanisms,
 }
 
-fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<Extended, String> {
+fn extended(
+    options: &[String],
+    tls: &mut tls::options::Given,
+    warnings: &mut Vec<String>,
+) -> Result<Extended, String> {
     let mut extended = Extended::default();
     let limits = &mut extended.auth_limits;
     for option in options.iter().filter(|option| !option.is_empty()) {
@@ -485,7 +510,7 @@ fn extended(options: &[String], warnings: &mut Vec<String>) -> Result<Extended, 
             let seconds: u64 = number(name, value, 0..=86_400 * 365)?;
             extended.idle_timeout_ms = Some(1000 * seconds).filter(|timeout| *timeout > 0);
         } else if name.starts_with("ssl_") {
-            return Err(format!("-o {name}: TLS is not served yet"));
+            tls.take(name, value, warnings)?;
         } else if name.starts_with("ext_") {
             return Err(format!("-o {name}: there is no external storage"));
         } else if EXTENDED_UNUSED.contains(&name) || EXTENDED_UNUSED.contains(&bare) {
@@ -554,14 +579,18 @@ fn listen(args: &Args) -> Result<Listen, String> {
     }
     let mut addresses = Vec::new();
     for host in hosts {
-        addresses.extend(resolve_host(host, port).map_err(|why| format!("-l {host}: {why}"))?);
+        let (bare, security) = match host.strip_prefix("notls:") {
+            Some(bare) => (bare, Security::Clear),
+            None => (host.as_str(), Security::Tls),
+        };
+        let resolved = resolve_host(bare, port).map_err(|why| format!("-l {host}: {why}"))?;
+        addresses.extend(resolved.into_iter().map(|address| (address, security)));
     }
     Ok(Listen::Tcp(addresses))
 }
 
-/// `host`, `host:port`, `v6`, `[v6]`, `[v6]:port`, each with memcached's `notls:` before it or not.
+/// `host`, `host:port`, `v6`, `[v6]`, `[v6]:port`.
 fn resolve_host(host: &str, default_port: u16) -> Result<Vec<SocketAddr>, String> {
-    let host = host.strip_prefix("notls:").unwrap_or(host);
     if host == "*" {
         return Ok(vec![
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, default_port)),
@@ -682,7 +711,7 @@ mod tests {
         .unwrap();
         assert!(resolved.warnings.is_empty());
         let config = resolved.config;
-        assert_eq!(config.listen, Listen::Tcp(vec!["127.0.0.1:11211".parse().unwrap()]));
+        assert_eq!(config.listen, Listen::Tcp(vec![("127.0.0.1:11211".parse().unwrap(), Security::Tls)]));
         assert_eq!((config.memory_bytes_max, config.process.user.as_deref()), (64 << 20, Some("memcache")));
     }
 
@@ -692,10 +721,13 @@ mod tests {
             let args: Vec<_> = hosts.iter().flat_map(|host| ["-l", host]).collect();
             resolve(&args).unwrap().config.listen
         };
-        let tcp = |addresses: &[&str]| Listen::Tcp(addresses.iter().map(|a| a.parse().unwrap()).collect());
+        let listens = |addresses: &[&str], security| {
+            Listen::Tcp(addresses.iter().map(|address| (address.parse().unwrap(), security)).collect())
+        };
+        let tcp = |addresses: &[&str]| listens(addresses, Security::Tls);
         assert_eq!(listen(&["127.0.0.1,127.0.0.2:7"]), tcp(&["127.0.0.1:11211", "127.0.0.2:7"]));
         assert_eq!(listen(&["::1", "[::1]:8", "[::1]"]), tcp(&["[::1]:11211", "[::1]:8", "[::1]:11211"]));
-        assert_eq!(listen(&["notls:127.0.0.1:9"]), tcp(&["127.0.0.1:9"]));
+        assert_eq!(listen(&["notls:127.0.0.1:9"]), listens(&["127.0.0.1:9"], Security::Clear));
         assert_eq!(listen(&[]), Listen::TcpAnywhere(11211));
         assert!(resolve(&["-l", "127.0.0.1:http"]).unwrap_err().starts_with("-l 127.0.0.1:http"));
     }
@@ -769,9 +801,9 @@ mod tests {
 
     #[test]
     fn options_that_protect_are_never_ignored() {
-        for args in [&["-Z"][..], &["-o", "ssl_key=x"]] {
-            assert!(resolve(args).unwrap_err().contains("not served yet"), "{args:?}");
-        }
+        assert!(resolve(&["-e", "file"]).unwrap_err().contains("not served"));
+        assert!(resolve(&["-Z"]).is_err(), "TLS without a certificate");
+        assert!(resolve(&["-S"]).is_err(), "users without a file");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod snapshot;
 pub mod stats;
 pub mod storage;
 mod sync;
+pub mod tls;
 
 /// The version that clients are told. They read features off it, and refuse one that does not begin with a number
 /// from 1 to 255: this is the memcached whose protocol is served.

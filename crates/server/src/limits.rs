@@ -71,6 +71,15 @@ pub const UNFINISHED_BYTES_MIN: usize = 1 << 20;
 /// Slices in one `writev`.
 pub const SLICES_PER_WRITE: usize = 64;
 
+/// What rustls may hold of answers that are encrypted, for each connection.
+pub const TLS_BUFFER_BYTES: usize = 32 << 10;
+/// What a connection takes for TLS while it is idle.
+pub const TLS_CONNECTION_BYTES: usize = 8 << 10;
+/// What rustls keeps at most of records, or of a message of the handshake, that are not whole.
+pub const TLS_RAW_BYTES_MAX: usize = 64 << 10;
+/// Reads of a TLS socket in one turn. Each gives 4 KiB or more, so that most turns end with what they may read.
+pub const TLS_READS_PER_TURN: usize = 64;
+
 /// Events taken from one poll.
 pub const EVENTS_PER_POLL: usize = 1024;
 

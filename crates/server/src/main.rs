@@ -119,7 +119,7 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     config.listen = config.listen.with_ports_of(&listeners.tcp_addresses());
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
-    let server = Arc::new(Server::new(config, Clock::start(), seed));
+    let server = Arc::new(Server::new(config, Clock::start(), seed).with_tls()?);
     process::load_users(&server)?;
     let config = &server.config;
     // Before the terminal is left, so that a damaged snapshot is told there.

@@ -13,6 +13,7 @@ use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
 use crate::snapshot;
+use crate::tls::Context;
 
 /// Configuration, clock, and what is counted across threads.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Server {
     pub latency: Latency,
     /// Bytes of large values and buffers.
     pub meter: Arc<Meter>,
+    /// Certificates, where connections come with TLS.
+    pub tls: Option<Arc<Context>>,
     /// Large values that are being received.
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
@@ -52,6 +55,7 @@ impl Server {
             latency: Latency::new(config.threads),
             stage: AtomicU8::new(Stage::Ready as u8),
             access: config.auth.as_ref().map(|auth| Access::closed(auth.limits, auth.mechanisms)),
+            tls: None,
             config,
             clock,
             client_ids: AtomicU64::new(0),
@@ -74,6 +78,16 @@ impl Server {
     /// From here on it is told to be at `stage`.
     pub fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Reads the certificates that the configuration names. To be called before connections come.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn with_tls(mut self) -> Result<Self, String> {
+        let options = self.config.tls.clone();
+        self.tls = options.map(|options| Context::load(options, self.clock)).transpose()?.map(Arc::new);
+        Ok(self)
     }
 
     /// Ends the server as a signal would: what has been asked for is answered first.

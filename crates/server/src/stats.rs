@@ -5,6 +5,7 @@
 //! memcached's. Where memcached speaks of slabs, the log is told as one class with chunks of 8 bytes, the unit in
 //! which it hands out room.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -15,6 +16,8 @@ use crate::figures::{Group, StorageFigures, StorageStats};
 use crate::meter::Use;
 use crate::server::Server;
 use crate::storage::log::record::RECORD_ALIGN;
+use crate::tls::Options;
+use crate::tls::options::{LeastVersion, Resumption, Verify};
 
 /// One statistic: its name and its value.
 pub type Line = (String, String);
@@ -26,6 +29,9 @@ pub fn answer(group: Group, stats: &StorageStats, server: &Server) -> Vec<Line> 
         server.counters.reset();
         for (_, counter) in server.access.iter().flat_map(|access| access.counters.lines()) {
             counter.store(0, Ordering::Relaxed);
+        }
+        if let Some(tls) = &server.tls {
+            tls.counters.reset();
         }
     }
     match stats {
@@ -87,6 +93,13 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("snapshot_state", server.snapshots.state().name()),
     ]);
     lines.extend(server.snapshots.lines().map(|(name, value)| line(name, value)));
+    if let Some(tls) = &server.tls {
+        lines.extend([
+            line("ssl_handshake_errors", count(&tls.counters.handshake_errors)),
+            line("ssl_handshake_timeouts", count(&tls.counters.handshake_timeouts)),
+            line("time_since_server_cert_refresh", tls.since_refresh()),
+        ]);
+    }
     lines
 }
 
@@ -189,7 +202,7 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
     let config = &server.config;
     let on = |on| if on { "on" } else { "off" };
     let yes = |yes| if yes { "yes" } else { "no" };
-    vec![
+    let mut lines = vec![
         line("maxbytes", config.memory_bytes_max),
         line("maxconns", config.connections_max),
         line("tcpport", config.tcp_port_told()),
@@ -218,7 +231,39 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
         line("hash_algorithm", "foldhash"),
         line("track_sizes", yes(config.track_sizes)),
         line("idle_timeout", config.idle_timeout_ms.unwrap_or(0) / 1000),
-        line("ssl_enabled", "no"),
+    ];
+    lines.extend(tls_settings(server));
+    lines
+}
+
+/// As memcached tells them.
+fn tls_settings(server: &Server) -> Vec<Line> {
+    let Some(tls) = &server.tls else {
+        return vec![line("ssl_enabled", "no")];
+    };
+    let Options { chain_cert, key, ca_cert, verify, least_version, resumption, .. } = &tls.options;
+    let told = |path: Option<&PathBuf>| path.map_or("NULL".into(), |path| path.display().to_string());
+    // OpenSSL's number for it.
+    let verify = match verify {
+        Verify::None => 0,
+        Verify::Request => 1,
+        Verify::Require => 3,
+    };
+    let least_version = match least_version {
+        LeastVersion::Tls12 => "tlsv1.2",
+        LeastVersion::Tls13 => "tlsv1.3",
+    };
+    vec![
+        line("ssl_enabled", "yes"),
+        line("ssl_chain_cert", chain_cert.display()),
+        line("ssl_key", told(key.as_ref())),
+        line("ssl_verify_mode", verify),
+        line("ssl_keyformat", 1),
+        line("ssl_ciphers", "NULL"),
+        line("ssl_ca_cert", told(ca_cert.as_ref())),
+        line("ssl_session_cache", if *resumption == Resumption::Yes { "yes" } else { "no" }),
+        line("ssl_min_version", least_version),
+        line("ssl_handshake_timeout", tls.options.handshake_ms_max / 1000),
     ]
 }
 

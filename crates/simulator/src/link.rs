@@ -221,7 +221,7 @@ impl Transport for Socket {
         if sent == 0 && offered > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(sent) }
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         let mut link = self.0.borrow_mut();
         if link.client == Client::IsGone {
             return Err(io::ErrorKind::NotConnected.into());

@@ -140,6 +140,7 @@ impl<S: Transport> Connection<S> {
     /// A connection that was just accepted, and is charged on `meter`.
     #[must_use]
     pub fn new(socket: S, meter: &Arc<Meter>) -> Self {
+        let bytes = CONNECTION_BYTES + socket.base_bytes();
         Self {
             socket,
             session: Session::default(),
@@ -155,7 +156,7 @@ impl<S: Transport> Connection<S> {
             watched: false,
             has_progressed: false,
             idle_looks: 0,
-            _charge: Charge::of(CONNECTION_BYTES, meter, Use::Working),
+            _charge: Charge::of(bytes, meter, Use::Working),
             arriving: Charge::new(meter, Use::Arriving),
             waiting: Charge::new(meter, Use::Waiting),
         }
@@ -339,7 +340,9 @@ impl<S: Transport> Connection<S> {
         };
         if let Err(error) = done {
             log::debug!("connection lost: {error}");
-            self.phase = Phase::Closed;
+            // A client that has broken a protocol below ours is told so.
+            let is_told = error.kind() == io::ErrorKind::InvalidData;
+            self.phase = if is_told { Phase::Closing } else { Phase::Closed };
             batch.ops.truncate(first_op);
         }
         let op_count = batch.ops.len() - first_op;
@@ -413,12 +416,21 @@ impl<S: Transport> Connection<S> {
 
     /// Writes what is waiting.
     pub fn flush(&mut self, traffic: &mut Traffic) {
-        if !self.outbox.is_empty() {
-            let written = traffic.written;
-            let sent = self.outbox.flush(&mut self.socket, &mut traffic.written);
-            self.has_progressed |= traffic.written > written;
-            self.close_if_lost(&sent);
-            self.recharge();
+        if self.outbox.is_empty() {
+            let sent = self.socket.flush();
+            return self.close_if_lost(&sent);
+        }
+        let written = traffic.written;
+        let sent = self.outbox.flush(&mut self.socket, &mut traffic.written);
+        self.has_progressed |= traffic.written > written;
+        self.close_if_lost(&sent);
+        self.recharge();
+    }
+
+    /// Closes it if its handshake is not done.
+    pub fn close_if_handshaking(&mut self) {
+        if self.socket.give_up_handshake() {
+            self.phase = Phase::Closed;
         }
     }
 
@@ -445,7 +457,9 @@ impl<S: Transport> Connection<S> {
         let input = self.input.bytes();
         let has_place = matches!(self.inbound, Inbound::Long { .. });
         self.arriving.set(if has_place { input } else { 0 });
-        self.waiting.set(if has_place { 0 } else { input } + self.outbox.copied_bytes());
+        self.waiting.set(
+            if has_place { 0 } else { input } + self.outbox.copied_bytes() + self.socket.waiting_bytes(),
+        );
     }
 
     fn close_if_lost(&mut self, sent: &io::Result<()>) {
@@ -717,12 +731,12 @@ impl<S: Transport> Connection<S> {
                 Ok(0)
             }
             Ok(read) => {
-                self.readable = read == room.len() || self.half_closed;
+                self.readable = read == room.len() || self.half_closed || self.socket.holds_more();
                 traffic.read += read as u64;
                 Ok(read)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
+                self.readable = self.socket.holds_more();
                 Ok(0)
             }
             Err(error) => Err(error),

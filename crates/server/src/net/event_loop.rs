@@ -32,6 +32,9 @@ use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
 
+/// So many connections may be gone before the queue of handshakes is looked through for them.
+const HANDSHAKES_MIN: usize = 64;
+
 const WAKER: Token = Token(usize::MAX);
 
 /// A running I/O thread, as the listener holds it.
@@ -107,6 +110,7 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         ready: VecDeque::new(),
         lingering: VecDeque::new(),
         strangers: VecDeque::new(),
+        handshakes: VecDeque::new(),
         no_room: VecDeque::new(),
         retry_at: None,
         watched: Vec::new(),
@@ -153,6 +157,8 @@ struct EventLoop {
     /// Connections in the order in which they came, by the time that a stranger has to say who he is. Empty where
     /// nobody is asked.
     strangers: VecDeque<(Instant, ConnId)>,
+    /// Connections in the order in which they came, by the time that a TLS handshake has. Empty where there is no TLS.
+    handshakes: VecDeque<(Instant, ConnId)>,
     /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
@@ -190,6 +196,7 @@ impl EventLoop {
             self.read_ready();
             self.end_lingering();
             self.end_strangers();
+            self.end_handshakes();
             self.retry_receiving();
             self.end_stalled();
             self.end_idle();
@@ -247,11 +254,12 @@ impl EventLoop {
     fn next_deadline(&self) -> Option<Instant> {
         let first = |queue: &VecDeque<(Instant, ConnId)>| queue.front().map(|(until, _)| *until);
         let (lingering, strangers) = (first(&self.lingering), first(&self.strangers));
-        let waiting = self.waits.first().map(|(until, _)| *until);
+        let (handshakes, waiting) = (first(&self.handshakes), self.waits.first().map(|(until, _)| *until));
         lingering
             .into_iter()
             .chain(waiting)
             .chain(strangers)
+            .chain(handshakes)
             .chain(self.drain_until)
             .chain(self.retry_at)
             .chain(self.look_at)
@@ -300,6 +308,7 @@ impl EventLoop {
             return self.remove(id);
         }
         self.expect_authentication(id);
+        self.expect_handshake(id);
     }
 
     /// From here on a new client has so long to say who he is.
@@ -326,6 +335,29 @@ impl EventLoop {
             {
                 ServerCounters::add(&access.counters.auth_timeouts, 1);
             }
+        }
+    }
+
+    /// From here on a new client has so long for its handshake.
+    fn expect_handshake(&mut self, id: ConnId) {
+        let Some(tls) = &self.server.tls else { return };
+        let until = Instant::now() + Duration::from_millis(tls.options.handshake_ms_max);
+        // Those that are gone need not be looked at; the queue stays as short as the connections are few.
+        if self.handshakes.len() >= 2 * self.connections.len() + HANDSHAKES_MIN {
+            let connections = &mut self.connections;
+            self.handshakes.retain(|(_, id)| connections.get_mut(*id).is_some());
+        }
+        self.handshakes.push_back((until, id));
+    }
+
+    fn end_handshakes(&mut self) {
+        if self.handshakes.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some((_, id)) = self.handshakes.pop_front_if(|(until, _)| *until <= now) {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.close_if_handshaking();
             self.grant(id);
         }
     }

@@ -16,14 +16,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 pub use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Security};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
 use crate::net::event_loop::Handle;
 use crate::net::socket::{Socket, Transport};
+use crate::net::tls::TlsSocket;
 use crate::process;
 use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::snapshot::Asked;
+use crate::tls::Context;
 
 /// What a client reads that came when there were too many. Those of the binary protocol, too.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
@@ -39,7 +41,7 @@ pub struct Listeners {
 
 #[derive(Debug)]
 enum Listening {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Security),
     Unix(UnixListener, PathBuf),
 }
 
@@ -57,7 +59,9 @@ impl Listeners {
             Listen::Tcp(addresses) => {
                 let sockets: Result<_, String> = addresses
                     .iter()
-                    .map(|address| listen_tcp(*address, backlog).map_err(cannot(address)))
+                    .map(|(address, security)| {
+                        listen_tcp(*address, *security, backlog).map_err(cannot(address))
+                    })
                     .collect();
                 sockets?
             }
@@ -77,7 +81,7 @@ impl Listeners {
     pub fn unix_path(&self) -> Option<&Path> {
         self.sockets.iter().find_map(|socket| match socket {
             Listening::Unix(_, path) => Some(path.as_path()),
-            Listening::Tcp(_) => None,
+            Listening::Tcp(..) => None,
         })
     }
 
@@ -124,20 +128,31 @@ impl Listeners {
     }
 }
 
-/// Whether a signal asks for the end. One may ask for the password file to be read again, one for a snapshot.
+/// Whether a signal asks for the end. One may ask for files to be read again, one for a snapshot.
 fn is_meant_to_end(signal: i32, server: &Server) -> bool {
     match signal {
-        SIGHUP if server.access.is_some() => {
-            match process::load_users(server) {
-                Ok(()) => log::info!("signal {signal}: the password file was read again"),
-                Err(why) => log::error!("the users stay as they were: {why}"),
-            }
+        SIGHUP if server.access.is_some() || server.tls.is_some() => {
+            read_again(server);
             false
         }
         // A server in the background has no terminal that could hang up.
         SIGHUP => !server.config.process.daemon,
         SIGUSR1 => server.snapshots.take() == Asked::Off,
         _ => true,
+    }
+}
+
+/// Reads password file and certificates again. Where one is bad, the log says so, and what was there stays.
+fn read_again(server: &Server) {
+    if server.access.is_some() {
+        match process::load_users(server) {
+            Ok(()) => log::info!("the password file was read again"),
+            Err(why) => log::error!("the users stay as they were: {why}"),
+        }
+    }
+    if let Some(tls) = &server.tls {
+        // The log says how it went.
+        let _ = tls.reload();
     }
 }
 
@@ -164,21 +179,29 @@ impl Drop for Listeners {
 impl Listening {
     fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
+        }
+    }
+
+    /// The certificates that its connections come with, if any.
+    fn tls<'a>(&self, server: &'a Server) -> Option<&'a Arc<Context>> {
+        match self {
+            Self::Tcp(_, Security::Tls) => server.tls.as_ref(),
+            Self::Tcp(_, Security::Clear) | Self::Unix(..) => None,
         }
     }
 
     fn register(&mut self, poll: &Poll, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => poll.registry().register(listener, token, Interest::READABLE),
+            Self::Tcp(listener, _) => poll.registry().register(listener, token, Interest::READABLE),
             Self::Unix(listener, _) => poll.registry().register(listener, token, Interest::READABLE),
         }
     }
 
     fn accept(&self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nodelay(true)?;
                 Ok(Socket::Tcp(stream))
@@ -192,7 +215,7 @@ impl Listening {
 fn accept_some(socket: &Listening, server: &Server, loops: &[Handle], turn: &mut usize) -> bool {
     for _ in 0..ACCEPTS_PER_TURN {
         match socket.accept() {
-            Ok(stream) => admit(stream, server, loops, turn),
+            Ok(stream) => admit(stream, socket.tls(server), server, loops, turn),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) if is_peers_fault(&error) => {
                 log::debug!("a connection was gone before it was accepted: {error}");
@@ -219,17 +242,32 @@ fn is_peers_fault(error: &io::Error) -> bool {
     )
 }
 
-fn admit(stream: Socket, server: &Server, loops: &[Handle], turn: &mut usize) {
+fn admit(stream: Socket, tls: Option<&Arc<Context>>, server: &Server, loops: &[Handle], turn: &mut usize) {
     let counters = &server.counters;
     if counters.curr_connections.load(Ordering::Relaxed) >= server.config.connections_max as u64 {
         ServerCounters::add(&counters.rejected_connections, 1);
         log::debug!("too many connections: limit is {}", server.config.connections_max);
-        return reject(stream);
+        // A sentence that is not encrypted tells a client of TLS nothing.
+        if tls.is_none() {
+            reject(stream);
+        }
+        return;
     }
+    let stream = match secure(stream, tls) {
+        Ok(stream) => stream,
+        Err(error) => return log::error!("a connection cannot have TLS: {error}"),
+    };
     ServerCounters::add(&counters.curr_connections, 1);
     ServerCounters::add(&counters.total_connections, 1);
     *turn = (*turn + 1) % loops.len();
     loops[*turn].serve(stream);
+}
+
+fn secure(stream: Socket, tls: Option<&Arc<Context>>) -> Result<Socket, rustls::Error> {
+    Ok(match (stream, tls) {
+        (Socket::Tcp(stream), Some(tls)) => Socket::Tls(Box::new(TlsSocket::new(stream, tls)?)),
+        (stream, _) => stream,
+    })
 }
 
 /// A new socket's buffer takes these few bytes; where it does not, the peer is gone.
@@ -238,7 +276,7 @@ fn reject(mut stream: Socket) {
     let _ = stream.shutdown_write();
 }
 
-fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<Listening> {
+fn listen_tcp(address: SocketAddr, security: Security, backlog: i32) -> io::Result<Listening> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     // Accepted connections inherit it: a peer that has vanished does not hold its connection for ever.
@@ -249,16 +287,16 @@ fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<Listening> {
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
-    Ok(Listening::Tcp(TcpListener::from_std(socket.into())))
+    Ok(Listening::Tcp(TcpListener::from_std(socket.into()), security))
 }
 
 /// IPv4, and IPv6 on the same port where the machine has it.
 fn listen_anywhere(port: u16, backlog: i32) -> Result<Vec<Listening>, String> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    let first = listen_tcp(v4, backlog).map_err(cannot(v4))?;
+    let first = listen_tcp(v4, Security::Tls, backlog).map_err(cannot(v4))?;
     let port = first.tcp_address().map_or(port, |address| address.port());
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match listen_tcp(v6, backlog) {
+    match listen_tcp(v6, Security::Tls, backlog) {
         Ok(second) => Ok(vec![first, second]),
         Err(error) => {
             log::info!("no IPv6: {error}");

@@ -9,6 +9,7 @@
 //! | [`outbox`] | answers that the socket did not take at once |
 //! | [`slots`] | connections by number, safe against late answers |
 //! | [`socket`] | a TCP or a Unix stream |
+//! | [`tls`] | a TCP stream with TLS over it |
 
 pub mod buffer;
 pub mod connection;
@@ -17,4 +18,5 @@ pub mod listener;
 pub mod outbox;
 pub mod slots;
 pub mod socket;
+pub mod tls;
 mod wait;

@@ -174,7 +174,7 @@ mod tests {
             if took == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(took) }
         }
 
-        fn shutdown_write(&self) -> io::Result<()> {
+        fn shutdown_write(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

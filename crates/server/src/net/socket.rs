@@ -7,6 +7,8 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::net::tls::TlsSocket;
+
 /// Bytes in, bytes out: all that a connection asks of its socket. A simulation has another one.
 pub trait Transport {
     /// Reads what is there.
@@ -25,7 +27,35 @@ pub trait Transport {
     ///
     /// # Errors
     /// Where the peer is gone.
-    fn shutdown_write(&self) -> io::Result<()>;
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Writes what it holds itself beside the answers, as far as the system takes it.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether it may have more to read, although a read gave less than it could and no event will come.
+    fn holds_more(&self) -> bool {
+        false
+    }
+
+    /// Ends a handshake that is not done. Says whether there was one.
+    fn give_up_handshake(&mut self) -> bool {
+        false
+    }
+
+    /// What it takes in memory, whatever comes.
+    fn base_bytes(&self) -> usize {
+        0
+    }
+
+    /// Bytes that it holds besides, until its client sends or reads more.
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A connected socket.
@@ -35,6 +65,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TCP with TLS over it. It is long, and most connections are plain.
+    Tls(Box<TlsSocket>),
 }
 
 impl Socket {
@@ -54,10 +86,15 @@ impl Socket {
         self.source().deregister(registry)
     }
 
+    fn tls(&mut self) -> Option<&mut TlsSocket> {
+        if let Self::Tls(stream) = self { Some(stream) } else { None }
+    }
+
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
+            Self::Tls(stream) => stream.socket(),
         }
     }
 }
@@ -67,6 +104,7 @@ impl Transport for Socket {
         retry(|| match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         })
     }
 
@@ -77,19 +115,41 @@ impl Transport for Socket {
             (Self::Unix(stream), [slice]) => stream.write(slice),
             (Self::Tcp(stream), slices) => stream.write_vectored(slices),
             (Self::Unix(stream), slices) => stream.write_vectored(slices),
+            (Self::Tls(stream), slices) => stream.write_vectored(slices),
         })
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.shutdown_write(),
         }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tls().map_or(Ok(()), TlsSocket::flush)
+    }
+
+    fn holds_more(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.holds_more())
+    }
+
+    fn give_up_handshake(&mut self) -> bool {
+        self.tls().is_some_and(TlsSocket::give_up_handshake)
+    }
+
+    fn base_bytes(&self) -> usize {
+        if let Self::Tls(stream) = self { stream.base_bytes() } else { 0 }
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        if let Self::Tls(stream) = self { stream.waiting_bytes() } else { 0 }
     }
 }
 
 /// A call that a signal interrupted is made again.
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -16,5 +16,6 @@ mod protocols;
 mod snapshot;
 mod statistics;
 mod tidy;
+mod tls;
 mod values;
 mod watch;

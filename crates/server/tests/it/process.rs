@@ -179,11 +179,9 @@ fn a_value_that_cannot_be_followed_names_its_option() {
 
 #[test]
 fn options_that_protect_are_refused_and_the_server_does_not_start() {
-    for args in [&["-Z"][..], &["-e", "file"], &["-o", "ssl_chain_cert=x"]] {
-        let (stdout, stderr) = ends(EXIT_USAGE, args);
-        assert!(stdout.is_empty());
-        assert!(stderr.contains(args[0]) && stderr.contains("not served"), "{args:?}: {stderr}");
-    }
+    let (stdout, stderr) = ends(EXIT_USAGE, &["-e", "file"]);
+    assert!(stdout.is_empty());
+    assert!(stderr.contains("-e") && stderr.contains("not served"), "{stderr}");
 }
 
 #[test]

@@ -48,7 +48,11 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/patience.rs",
         ],
     ),
-    ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs", "server/src/snapshot/"]),
+    (
+        "std::fs",
+        &["server/src/net/listener.rs", "server/src/process.rs", "server/src/snapshot/", "server/src/tls/"],
+    ),
+    ("rustls::", &["server/src/net/", "server/src/tls/"]),
     (
         "Instant::now",
         &["server/src/net/", "server/src/snapshot/", "server/src/clock.rs", "server/src/patience.rs"],
@@ -59,7 +63,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("wire::split", &["wire/src/", "server/src/session/", "server/src/snapshot/"]),
     ("log::debug!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
     ("log::trace!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
-    ("log::info!", &["server/src/net/", "server/src/snapshot/"]),
+    ("log::info!", &["server/src/net/", "server/src/snapshot/", "server/src/tls/"]),
     (
         "log::warn!",
         &[
@@ -72,7 +76,13 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     (
         "log::error!",
-        &["server/src/net/", "server/src/snapshot/", "server/src/storage/mod.rs", "server/src/admin/mod.rs"],
+        &[
+            "server/src/net/",
+            "server/src/snapshot/",
+            "server/src/storage/mod.rs",
+            "server/src/admin/mod.rs",
+            "server/src/tls/",
+        ],
     ),
 ];
 

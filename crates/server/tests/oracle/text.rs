@@ -60,7 +60,7 @@ impl Transport for Wire {
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         self.is_shut.set(true);
         Ok(())
     }

@@ -43,7 +43,7 @@ pub(super) fn request(
             Ok(()) => return Step::Close,
             Err(saying) => saying,
         },
-        b"refresh_certs" => Saying::NoTls,
+        b"refresh_certs" => refresh_certs(server),
         _ => Saying::Error,
     };
     let may_be_quiet =
@@ -85,6 +85,15 @@ fn cache_memlimit(sentence: &Sentence<'_>, server: &Server) -> Saying {
         Some(megabytes) if megabytes > MEMORY_MB_MAX => Saying::MemlimitUnit,
         Some(megabytes) if is_limit(megabytes) => Saying::Ok,
         Some(_) => Saying::MemlimitFixed,
+    }
+}
+
+/// Who keeps his certificates fresh asks for it again and again; the log has the reason where it fails.
+fn refresh_certs(server: &Server) -> Saying {
+    match server.tls.as_ref().map(|tls| tls.reload()) {
+        None => Saying::NoTls,
+        Some(Ok(())) => Saying::Ok,
+        Some(Err(_)) => Saying::TlsFiles,
     }
 }
 
