@@ -118,7 +118,7 @@ impl Transport for Wire {
         Ok(self.written.len() - before)
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
