@@ -7,10 +7,13 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use crate::limits::DRAIN_MS;
+
 const AFTER_HELP: &str = "\
 Environment:
   MEMCACHED_PORT_FILENAME  A file that is written when the server listens: a line for each
                            TCP address, such as `TCP INET: 11211`
+  MEMWIRE_...              Each option by its long name: MEMWIRE_MEMORY_LIMIT=1024
   RUST_LOG                 What to log, such as `memwire::net=trace`; wins over -v
 
 Signals:
@@ -24,6 +27,15 @@ Signals:
 #[command(name = "memwire", version, about, after_help = AFTER_HELP)]
 #[command(disable_version_flag = true, args_override_self = true)]
 pub struct Args {
+    /// Read options from this TOML file: their long names are its keys. The environment wins over it, and the command
+    /// line over both.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print the options that hold, as a file for --config, and end.
+    #[arg(long)]
+    pub print_config: bool,
+
     /// TCP port; 0 or -1 for any free one.
     #[arg(short, long, default_value_t = 11211, allow_hyphen_values = true, value_name = "NUM")]
     pub port: i32,
@@ -86,7 +98,7 @@ pub struct Args {
     pub protocol: String,
 
     /// What ends a key's prefix in `stats detail`, which is then counted from the start.
-    #[arg(short = 'D', value_name = "CHAR")]
+    #[arg(short = 'D', long, value_name = "CHAR")]
     pub prefix_delimiter: Option<String>,
 
     /// The user to become, when started as root.
@@ -96,6 +108,10 @@ pub struct Args {
     /// Run in the background.
     #[arg(short, long)]
     pub daemon: bool,
+
+    /// At the end, wait so long for clients to take what they have asked for; 0 to 3600.
+    #[arg(long, default_value_t = (DRAIN_MS / 1000) as u32, value_name = "SECONDS")]
+    pub drain_timeout: u32,
 
     /// Write the process id to this file.
     #[arg(short = 'P', long, value_name = "FILE")]

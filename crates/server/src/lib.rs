@@ -16,6 +16,7 @@ pub mod net;
 mod patience;
 pub mod process;
 pub mod server;
+pub mod service;
 pub mod session;
 pub mod stats;
 pub mod storage;

@@ -87,8 +87,10 @@ pub const LINGER_BYTES: usize = 1 << 20;
 /// See [`LINGER_BYTES`].
 pub const LINGER_MS: u64 = 1000;
 
-/// How long an orderly shutdown waits for answers to be taken.
+/// How long an orderly shutdown waits for answers to be taken, where `--drain-timeout` says nothing else.
 pub const DRAIN_MS: u64 = 5000;
+/// The longest that can be configured.
+pub const DRAIN_SECONDS_MAX: u32 = 3600;
 
 /// How long the listener waits when the process has run out of file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 10;

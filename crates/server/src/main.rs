@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Parser;
-use memwire::args::Args;
 use memwire::clock::Clock;
 use memwire::config::{Config, Resolved};
 use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
 use memwire::server::Server;
+use memwire::service::settings::{self, Refusal};
+use memwire::service::{self, State};
 use memwire::storage::{self, Engine};
 
 /// As sysexits has it: the command line was wrong.
@@ -18,19 +19,29 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return usage(&error),
+    let typed: Vec<_> = std::env::args_os().collect();
+    let settings = match settings::gather(&typed, std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(Refusal::Usage(error)) => return usage(&error),
+        Err(Refusal::Sentence(error)) => return fail(EXIT_USAGE, &error),
     };
+    let args = &settings.args;
     if args.license {
         print!("{}", include_str!("../../../LICENSE"));
         return ExitCode::SUCCESS;
     }
     start_log(args.verbose);
-    let resolved = match Config::resolve(&args) {
+    let resolved = match Config::resolve(args) {
         Ok(resolved) => resolved,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
+    if args.print_config {
+        print!("{}", settings.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    for warning in &settings.warnings {
+        log::warn!("{warning}");
+    }
     match run(resolved) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SYSTEM, &error),
@@ -102,7 +113,9 @@ fn serve(
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
         listener::write_port_file(path.as_ref(), &listeners.tcp_addresses())?;
     }
+    service::notify(State::Ready);
     let listened = listeners.run(signals, server, &loops);
+    service::notify(State::Stopping(Duration::from_millis(server.config.drain_ms)));
     for event_loop in &loops {
         event_loop.drain();
     }

@@ -10,6 +10,7 @@ mod framing;
 mod harness;
 mod memory;
 mod process;
+mod service;
 mod statistics;
 mod tidy;
 mod values;

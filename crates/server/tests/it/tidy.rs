@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const CONFINED: &[(&str, &[&str])] = &[
     ("mio::", &["server/src/net/"]),
     ("socket2::", &["server/src/net/"]),
+    ("listenfd::", &["server/src/net/inherited.rs"]),
     ("std::net::", &["server/src/net/", "server/src/config.rs"]),
     ("hashbrown::", &["server/src/storage/index.rs"]),
     (
@@ -35,7 +36,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/patience.rs",
         ],
     ),
-    ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs"]),
+    ("std::fs", &["server/src/net/listener.rs", "server/src/process.rs", "server/src/service/"]),
     ("Instant::now", &["server/src/net/", "server/src/clock.rs", "server/src/patience.rs"]),
     ("SystemTime::now", &["server/src/clock.rs"]),
     // The storage thread neither parses nor logs.
@@ -43,7 +44,10 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("log::debug!", &["server/src/net/", "server/src/session/"]),
     ("log::trace!", &["server/src/net/", "server/src/session/"]),
     ("log::info!", &["server/src/net/"]),
-    ("log::warn!", &["server/src/net/", "server/src/process.rs", "server/src/main.rs"]),
+    (
+        "log::warn!",
+        &["server/src/net/", "server/src/process.rs", "server/src/service/", "server/src/main.rs"],
+    ),
     ("log::error!", &["server/src/net/", "server/src/storage/mod.rs"]),
 ];
 
