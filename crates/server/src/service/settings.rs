@@ -160,8 +160,9 @@ fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
         return Err(format!("longer than {FILE_BYTES_MAX} bytes"));
     }
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count());
-        let line = line.map_or(String::new(), |line| format!("line {}: ", line.max(1)));
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line =
+            before.map_or(String::new(), |before| format!("line {}: ", before.matches('\n').count() + 1));
         format!("{line}{}", error.message().replace('\n', ", "))
     })?;
     let mut layer = Layer::new();
