@@ -367,7 +367,8 @@ fn every_option_works_in_the_file_and_in_the_environment_and_is_printed_as_it_is
 
 #[test]
 fn what_is_printed_can_be_read_back() {
-    let all: String = samples().iter().map(|(name, value, _)| format!("{name} = {value}\n")).collect();
+    let lines: Vec<_> = samples().iter().map(|(name, value, _)| format!("{name} = {value}")).collect();
+    let all = lines.join("\n");
     for file in ["", &all, "listen = ['a', 'b']\nunix-socket = 'with \"quotes\" and \\'", "port = -1"] {
         let printed = gather(Some(file), &[], &[]).unwrap().to_toml();
         assert_eq!(gather(Some(&printed), &[], &[]).unwrap().to_toml(), printed);
