@@ -7,11 +7,14 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use crate::limits::DRAIN_MS;
+
 const AFTER_HELP: &str = "\
 Environment:
   MEMCACHED_PORT_FILENAME  A file that is written when the server listens: a line for each
                            TCP address, such as `TCP INET: 11211`
   MEMCACHED_SASL_PWDB      The password file of -S, where --sasl-pwdb names none
+  MEMWIRE_...              Each option by its long name: MEMWIRE_MEMORY_LIMIT=1024
   RUST_LOG                 What to log, such as `memwire::net=trace`; wins over -v
 
 Signals:
@@ -31,6 +34,14 @@ pub struct Args {
     #[expect(missing_docs, reason = "a doc comment here would become the command's own help text")]
     #[command(subcommand)]
     pub task: Option<Task>,
+    /// Read options from this TOML file: their long names are its keys. The environment wins over it, and the command
+    /// line over both.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print the options that hold, as a file for --config, and end.
+    #[arg(long)]
+    pub print_config: bool,
 
     /// TCP port; 0 or -1 for any free one.
     #[arg(short, long, default_value_t = 11211, allow_hyphen_values = true, value_name = "NUM")]
@@ -94,7 +105,7 @@ pub struct Args {
     pub protocol: String,
 
     /// What ends a key's prefix in `stats detail`, which is then counted from the start.
-    #[arg(short = 'D', value_name = "CHAR")]
+    #[arg(short = 'D', long, value_name = "CHAR")]
     pub prefix_delimiter: Option<String>,
 
     /// The user to become, when started as root.
@@ -104,6 +115,10 @@ pub struct Args {
     /// Run in the background.
     #[arg(short, long)]
     pub daemon: bool,
+
+    /// At the end, wait so long for clients to take what they have asked for; 0 to 3600.
+    #[arg(long, default_value_t = (DRAIN_MS / 1000) as u32, value_name = "SECONDS")]
+    pub drain_timeout: u32,
 
     /// Write the process id to this file.
     #[arg(short = 'P', long, value_name = "FILE")]

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use crate::args::{Args, Refused, Unused};
 use crate::auth;
-use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, TAIL_BYTES_COPIED, UNFINISHED_BYTES_MIN};
+use crate::limits::{
+    DRAIN_MS, DRAIN_SECONDS_MAX, ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, TAIL_BYTES_COPIED,
+    UNFINISHED_BYTES_MIN,
+};
 use crate::snapshot::file::Place;
 use crate::storage::EngineConfig;
 use crate::storage::engine::{Stress, Versions, WhenFull};
@@ -56,6 +59,8 @@ pub struct Config {
     pub prefix_delimiter: u8,
     /// Whether prefixes are counted from the start.
     pub detail_enabled: bool,
+    /// How long the server's end waits for answers to be taken.
+    pub drain_ms: u64,
     /// Told in `stats settings`, and of no other effect.
     pub requests_per_event: u32,
     /// How long a connection may be idle, where that is bounded.
@@ -221,6 +226,7 @@ impl Default for Config {
             track_sizes: false,
             prefix_delimiter: b':',
             detail_enabled: false,
+            drain_ms: DRAIN_MS,
             requests_per_event: 20,
             idle_timeout_ms: None,
             verbosity: 0,
@@ -287,6 +293,7 @@ impl Config {
             track_sizes,
             prefix_delimiter: delimiter(args.prefix_delimiter.as_deref())?,
             detail_enabled: args.prefix_delimiter.is_some(),
+            drain_ms: drain_ms(args.drain_timeout)?,
             requests_per_event: args.max_reqs_per_event,
             idle_timeout_ms,
             verbosity: args.verbose,
@@ -671,6 +678,13 @@ fn delimiter(given: Option<&str>) -> Result<u8, String> {
         [delimiter] => Ok(*delimiter),
         _ => Err(format!("-D {}: a delimiter is one byte", given.unwrap_or_default())),
     }
+}
+
+fn drain_ms(seconds: u32) -> Result<u64, String> {
+    if seconds > DRAIN_SECONDS_MAX {
+        return Err(format!("--drain-timeout {seconds}: the most is {DRAIN_SECONDS_MAX}"));
+    }
+    Ok(u64::from(seconds) * 1000)
 }
 
 fn at_least_one(option: &str, number: usize) -> Result<usize, String> {

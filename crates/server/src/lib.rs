@@ -20,6 +20,7 @@ pub mod net;
 mod patience;
 pub mod process;
 pub mod server;
+pub mod service;
 pub mod session;
 pub mod snapshot;
 pub mod stats;

@@ -143,8 +143,10 @@ pub const WATCH_WAIT_MS_MAX: u32 = 600_000;
 /// See [`WATCH_WAIT_MS_MAX`].
 pub const WATCH_WAIT_MS: u32 = 30_000;
 
-/// How long an orderly shutdown waits for answers to be taken.
+/// How long an orderly shutdown waits for answers to be taken, where `--drain-timeout` says nothing else.
 pub const DRAIN_MS: u64 = 5000;
+/// The longest that can be configured.
+pub const DRAIN_SECONDS_MAX: u32 = 3600;
 
 /// How long the listener waits when the process has run out of file descriptors.
 pub const ACCEPT_PAUSE_MS: u64 = 10;

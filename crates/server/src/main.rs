@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use memwire::admin;
@@ -13,6 +14,8 @@ use memwire::config::{Config, Resolved};
 use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
 use memwire::server::{Server, Stage};
+use memwire::service::settings::{self, Refusal};
+use memwire::service::{self, State};
 use memwire::snapshot::{self, restore};
 use memwire::storage::{self, Engine};
 
@@ -45,13 +48,17 @@ impl From<restore::Failure> for Failure {
 }
 
 fn main() -> ExitCode {
-    let mut args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return usage(&error),
-    };
-    if let Some(Task::Passwd { user }) = &args.task {
-        return passwd(user).map_or_else(|error| fail(EXIT_USAGE, &error), |()| ExitCode::SUCCESS);
+    let typed: Vec<_> = std::env::args_os().collect();
+    // An order of its own: no option has a part in it.
+    if let Ok(Args { task: Some(Task::Passwd { user }), .. }) = Args::try_parse_from(&typed) {
+        return passwd(&user).map_or_else(|error| fail(EXIT_USAGE, &error), |()| ExitCode::SUCCESS);
     }
+    let mut settings = match settings::gather(&typed, std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(Refusal::Usage(error)) => return usage(&error),
+        Err(Refusal::Sentence(error)) => return fail(EXIT_USAGE, &error),
+    };
+    let args = &mut settings.args;
     if args.enable_sasl && args.auth_file.is_none() && args.sasl_pwdb.is_none() {
         args.sasl_pwdb = std::env::var_os("MEMCACHED_SASL_PWDB").map(Into::into);
     }
@@ -60,10 +67,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_log(args.verbose);
-    let resolved = match Config::resolve(&args) {
+    let resolved = match Config::resolve(args) {
         Ok(resolved) => resolved,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
+    if args.print_config {
+        print!("{}", settings.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    for warning in &settings.warnings {
+        log::warn!("{warning}");
+    }
     match run(resolved) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => fail(code, &why),
@@ -158,7 +172,9 @@ fn serve(
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
         listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http_port)?;
     }
+    service::notify(State::Ready);
     let listened = listeners.run(signals, server, &loops);
+    service::notify(State::Stopping(Duration::from_millis(server.config.drain_ms)));
     server.enter(Stage::Draining);
     if let Some(http) = &http {
         http.drain();

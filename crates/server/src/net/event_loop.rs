@@ -19,8 +19,8 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::hop::{Bell, Home, Storage};
 use crate::limits::{
-    BATCHES_PER_LOOP, DRAIN_MS, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS,
-    RECEIVE_RETRIES, RECEIVE_RETRY_MS, STALL_MS, STRANGERS_GONE_MIN,
+    BATCHES_PER_LOOP, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
+    RECEIVE_RETRY_MS, STALL_MS, STRANGERS_GONE_MIN,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Run, Span, Tag};
 use crate::meter::{Charge, Use};
@@ -364,7 +364,7 @@ impl EventLoop {
 
     /// Every connection has one more look at what it was sent before the drain.
     fn drain(&mut self) {
-        self.drain_until = Some(Instant::now() + Duration::from_millis(DRAIN_MS));
+        self.drain_until = Some(Instant::now() + Duration::from_millis(self.server.config.drain_ms));
         for id in self.connections.ids() {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.set_readable();

@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::config::{Config, Listen, Security};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
 use crate::net::event_loop::Handle;
+use crate::net::inherited;
 use crate::net::socket::{Socket, Transport};
 use crate::net::tls::TlsSocket;
 use crate::process;
@@ -40,18 +41,23 @@ pub struct Listeners {
 }
 
 #[derive(Debug)]
-enum Listening {
+pub(super) enum Listening {
     Tcp(TcpListener, Security),
-    Unix(UnixListener, PathBuf),
+    /// With its file, where the file is ours.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 impl Listeners {
-    /// Opens them.
+    /// Opens them, or takes those that the process was started with.
     ///
     /// # Errors
     /// A sentence that names the address and what the system said.
     pub fn open(config: &Config) -> Result<Self, String> {
         let backlog = config.backlog;
+        let inherited = inherited::take()?;
+        if !inherited.is_empty() {
+            return Ok(Self { sockets: inherited, backlog });
+        }
         let sockets = match &config.listen {
             Listen::Unix(path) => {
                 vec![listen_unix(path, config.unix_mask, backlog).map_err(cannot(path.display()))?]
@@ -80,7 +86,7 @@ impl Listeners {
     #[must_use]
     pub fn unix_path(&self) -> Option<&Path> {
         self.sockets.iter().find_map(|socket| match socket {
-            Listening::Unix(_, path) => Some(path.as_path()),
+            Listening::Unix(_, path) => path.as_deref(),
             Listening::Tcp(..) => None,
         })
     }
@@ -168,7 +174,7 @@ pub fn hear_signals() -> io::Result<Signals> {
 impl Drop for Listeners {
     fn drop(&mut self) {
         for socket in &self.sockets {
-            if let Listening::Unix(_, path) = socket {
+            if let Listening::Unix(_, Some(path)) = socket {
                 // It may have been removed, or replaced by another server's, which is the operator's business.
                 let _ = fs::remove_file(path);
             }
@@ -317,7 +323,7 @@ fn listen_unix(path: &Path, mask: u32, backlog: i32) -> io::Result<Listening> {
     fs::set_permissions(path, fs::Permissions::from_mode(mask))?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
-    Ok(Listening::Unix(UnixListener::from_std(OwnedFd::from(socket).into()), path.to_owned()))
+    Ok(Listening::Unix(UnixListener::from_std(OwnedFd::from(socket).into()), Some(path.to_owned())))
 }
 
 fn cannot(address: impl std::fmt::Display) -> impl FnOnce(io::Error) -> String {

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | [`inherited`] | listening sockets that systemd hands over |
 //! | [`listener`] | the main thread: accepts, and waits for signals |
 //! | [`event_loop`] | an I/O thread: polls, reads, sends batches, writes answers |
 //! | [`connection`] | one connection: what has been read, what is to be written |
@@ -14,6 +15,7 @@
 pub mod buffer;
 pub mod connection;
 pub mod event_loop;
+pub mod inherited;
 pub mod listener;
 pub mod outbox;
 pub mod slots;

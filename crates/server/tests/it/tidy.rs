@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const CONFINED: &[(&str, &[&str])] = &[
     ("mio::", &["server/src/net/"]),
     ("socket2::", &["server/src/net/"]),
+    ("listenfd::", &["server/src/net/inherited.rs"]),
     ("std::net::", &["server/src/net/", "server/src/config.rs", "server/src/admin/"]),
     ("tokio::", &["server/src/admin/"]),
     ("hyper::", &["server/src/admin/"]),
@@ -50,7 +51,13 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     (
         "std::fs",
-        &["server/src/net/listener.rs", "server/src/process.rs", "server/src/snapshot/", "server/src/tls/"],
+        &[
+            "server/src/net/listener.rs",
+            "server/src/process.rs",
+            "server/src/service/",
+            "server/src/snapshot/",
+            "server/src/tls/",
+        ],
     ),
     ("rustls::", &["server/src/net/", "server/src/tls/"]),
     (
@@ -70,6 +77,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/net/",
             "server/src/snapshot/",
             "server/src/process.rs",
+            "server/src/service/",
             "server/src/main.rs",
             "server/src/admin/",
         ],
