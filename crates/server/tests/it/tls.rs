@@ -1,6 +1,7 @@
 //! TLS: every protocol over it, certificates of both sides, handshakes that come to nothing, and new certificates.
 
 mod certificates;
+mod socket;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -181,7 +182,7 @@ fn an_end_is_said_on_both_sides() {
 #[test]
 fn handshakes_that_come_to_nothing_are_counted_and_harm_nobody() {
     let material = Material::new();
-    let server = start(&material, &[]);
+    let server = start(&material, &["-o", "ssl_handshake_timeout=3600"]);
     let mut tls = connect(&server, &material);
     let errors = |tls: &mut Tls, count: u64| {
         wait_until("the handshake is counted", || {
