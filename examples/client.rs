@@ -4,6 +4,7 @@
 //! cargo run --example client -- set greeting 'Hello, world'
 //! cargo run --example client -- get greeting
 //! cargo run --example client -- --json stats
+//! cargo run --example client -- inspect /var/lib/memwire/snapshot
 //! ```
 //!
 //! What a client on `wire` needs is in [`Connection`]: requests are encoded into one buffer, so that a pipelined batch
@@ -15,12 +16,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use clap::{Args, Parser, Subcommand};
+use memwire::snapshot::Reader;
+use memwire::snapshot::reader::{Damage, Item};
 use serde_json::{Map, Value, json};
 use wire::header::REQUEST_MAGIC;
 use wire::{
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Task::Watch { key: name, count } = &arguments.task {
         return watch(arguments, key(name)?, *count);
+    }
+    if let Task::Inspect { file, keys } = &arguments.task {
+        return inspect(file, *keys, arguments.json);
     }
     let value = match arguments.task.value() {
         Some(value) => value.read()?,
@@ -398,7 +404,7 @@ impl Outcome {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the server said no: not found, not stored, exists, or another CAS
+  1  the server said no: not found, not stored, exists, or another CAS; or the snapshot is damaged
   2  wrong usage, or a file that cannot be read or written
   3  no server, or the connection was lost
   4  the server answered another error, or nonsense
@@ -498,6 +504,13 @@ enum Task {
     Version,
     /// Ask whether the server answers
     Noop,
+    /// Tell what a snapshot of memwire's holds, as far as it is good
+    Inspect {
+        file: PathBuf,
+        /// Print a line for each item first: flags, expiration, bytes of the value, key
+        #[arg(long)]
+        keys: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -592,6 +605,7 @@ impl Task {
             Self::Watch { .. } => Command::Noop,
             Self::Version => Command::Version,
             Self::Noop => Command::Noop,
+            Self::Inspect { .. } => return Err(Failure::Usage("inspect asks no server".to_owned())),
         }))
     }
 }
@@ -729,6 +743,92 @@ fn print_line(out: &mut impl Write, answer: &Answer<'_>) -> io::Result<()> {
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// What a snapshot holds.
+#[derive(Default)]
+struct Contents {
+    created: u32,
+    newest_cas: u64,
+    pending_flush: Option<u32>,
+    items: u64,
+    volatile_items: u64,
+    key_bytes: usize,
+    value_bytes: usize,
+}
+
+/// Reads a snapshot up to its end, or to where it is damaged, and prints what it holds.
+fn inspect(path: &Path, lists_keys: bool, as_json: bool) -> Result<ExitCode, Failure> {
+    let unreadable = |error| Failure::File { path: path.display().to_string(), error };
+    let file = File::open(path).map_err(unreadable)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut contents = Contents::default();
+    let damage = contents.read(file, len, |item| {
+        if !lists_keys {
+            return Ok(());
+        }
+        let (seconds, value_len, key) = (item.expiration.to_wire(), item.value.len(), printable(item.key));
+        writeln!(out, "{} {seconds} {value_len} {key}", item.flags)
+    })?;
+    let lines = contents.lines(len, damage.as_ref());
+    let printed = if as_json {
+        let fields: Map<_, _> = lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        writeln!(out, "{}", Value::Object(fields))
+    } else {
+        let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        lines.into_iter().try_for_each(|(name, value)| writeln!(out, "{name:<14} {}", plain(value)))
+    };
+    match printed.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(ExitCode::from(u8::from(damage.is_some()))),
+    }
+}
+
+impl Contents {
+    /// Adds up what is good, and says what is not.
+    fn read(
+        &mut self,
+        file: File,
+        len: u64,
+        mut each: impl FnMut(&Item<'_>) -> io::Result<()>,
+    ) -> Result<Option<Damage>, Failure> {
+        let mut reader = match Reader::open(file, len) {
+            Ok(reader) => reader,
+            Err(damage) => return Ok(Some(damage)),
+        };
+        (self.created, self.newest_cas) = (reader.opening().created, reader.opening().newest_cas);
+        self.pending_flush = reader.pending_flush();
+        loop {
+            let items = match reader.next_items() {
+                Ok(Some(items)) => items,
+                Ok(None) => return Ok(None),
+                Err(damage) => return Ok(Some(damage)),
+            };
+            for item in items {
+                self.items += 1;
+                self.volatile_items += u64::from(item.expiration != Expiration::Never);
+                self.key_bytes += item.key.len();
+                self.value_bytes += item.value.len();
+                each(&item).map_err(Failure::Output)?;
+            }
+        }
+    }
+
+    fn lines(&self, file_bytes: u64, damage: Option<&Damage>) -> Vec<(&'static str, Value)> {
+        vec![
+            ("state", damage.map_or_else(|| json!("good"), |damage| json!(format!("damaged: {damage}")))),
+            ("file_bytes", json!(file_bytes)),
+            ("good_bytes", json!(damage.map_or(file_bytes, |damage| damage.good_bytes))),
+            ("created", json!(self.created)),
+            ("newest_cas", json!(self.newest_cas)),
+            ("pending_flush", json!(self.pending_flush)),
+            ("items", json!(self.items)),
+            ("volatile_items", json!(self.volatile_items)),
+            ("key_bytes", json!(self.key_bytes)),
+            ("value_bytes", json!(self.value_bytes)),
+        ]
     }
 }
 

@@ -11,7 +11,9 @@
 //! not find it finds nothing. What a run discovers goes into the first folder that is named:
 //! `cargo +nightly fuzz run request_stream target/found fuzz/corpus/request_stream` leaves the checked-in inputs alone.
 
+pub mod connection;
 pub mod session;
+pub mod text;
 
 use wire::{FRAME_BODY_BYTES_MAX, HEADER_BYTES, Header, Packet, Reject, Split, split};
 

@@ -15,6 +15,7 @@ Environment:
 
 Signals:
   SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0
+  SIGUSR1 with --snapshot   Take a snapshot instead
   SIGHUP                    The same; with -d it is ignored";
 
 /// A memcached server that stores what it sends.
@@ -129,6 +130,18 @@ pub struct Args {
     /// Options with a name: `track_sizes`, and memcached's others, which are accepted where they have no meaning here.
     #[arg(short = 'o', long, value_delimiter = ',', action = ArgAction::Append, value_name = "NAME[=VALUE]")]
     pub extended: Vec<String>,
+
+    /// Restore all items from this file at the start, and write it on SIGUSR1 and at the end.
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: Option<PathBuf>,
+
+    /// Write it so often, too: a number with s, m, h or d behind it.
+    #[arg(long, requires = "snapshot", value_name = "DURATION")]
+    pub snapshot_every: Option<String>,
+
+    /// When it is damaged: `refuse` to start, `skip` it, or `salvage` what stands before the damage.
+    #[arg(long, requires = "snapshot", default_value = "refuse", value_name = "WHAT")]
+    pub snapshot_on_damage: String,
 
     /// Print the version.
     #[arg(short = 'V', long, action = ArgAction::Version)]

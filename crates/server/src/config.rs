@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::args::{Args, Refused, Unused};
 use crate::limits::{ITEM_BYTES_CEILING, ITEM_BYTES_FLOOR, UNFINISHED_BYTES_MIN};
+use crate::snapshot::file::Place;
 use crate::storage::EngineConfig;
 use crate::storage::engine::{Stress, Versions, WhenFull};
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub requests_per_event: u32,
     /// How often `-v` was given.
     pub verbosity: u8,
+    /// Snapshots, if there are to be any.
+    pub snapshot: Option<Snapshot>,
     /// What concerns the process and not the server.
     pub process: Process,
 }
@@ -125,6 +129,28 @@ pub enum Dump {
     Refused,
 }
 
+/// When snapshots are taken, and where they go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The file.
+    pub place: Place,
+    /// How often, besides when somebody asks and at the end.
+    pub every: Option<Duration>,
+    /// What becomes of a damaged one.
+    pub on_damage: OnDamage,
+}
+
+/// What a server does that finds its snapshot damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDamage {
+    /// It does not start.
+    Refuse,
+    /// It starts empty.
+    Skip,
+    /// It starts with what stands before the damage.
+    Salvage,
+}
+
 /// What concerns the process and not the server.
 #[derive(Debug, Clone, Default)]
 pub struct Process {
@@ -162,6 +188,7 @@ impl Default for Config {
             detail_enabled: false,
             requests_per_event: 20,
             verbosity: 0,
+            snapshot: None,
             process: Process::default(),
         }
     }
@@ -213,6 +240,7 @@ impl Config {
             detail_enabled: args.prefix_delimiter.is_some(),
             requests_per_event: args.max_reqs_per_event,
             verbosity: args.verbose,
+            snapshot: snapshot(args)?,
             process: Process {
                 user: args.user.clone(),
                 daemon: args.daemon,
@@ -295,6 +323,33 @@ impl Config {
             Listen::Unix(path) => path.display().to_string(),
             _ => "NULL".into(),
         }
+    }
+}
+
+fn snapshot(args: &Args) -> Result<Option<Snapshot>, String> {
+    let Some(path) = &args.snapshot else { return Ok(None) };
+    // Going into the background changes the folder.
+    let path =
+        std::path::absolute(path).map_err(|error| format!("--snapshot {}: {error}", path.display()))?;
+    let every = args.snapshot_every.as_deref().map(duration).transpose();
+    let on_damage = match args.snapshot_on_damage.as_str() {
+        "refuse" => OnDamage::Refuse,
+        "skip" => OnDamage::Skip,
+        "salvage" => OnDamage::Salvage,
+        other => return Err(format!("--snapshot-on-damage {other}: it is refuse, skip or salvage")),
+    };
+    let every = every.map_err(|why| format!("--snapshot-every {why}"))?;
+    Ok(Some(Snapshot { place: Place::new(path), every, on_damage }))
+}
+
+/// A number of seconds, or with a unit behind it.
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
+    let unit = UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
+    let (digits, seconds) = unit.unwrap_or((text, 1));
+    match digits.parse::<u32>() {
+        Ok(number) if number > 0 => Ok(Duration::from_secs(u64::from(number) * seconds)),
+        _ => Err(format!("{text}: a duration is a number from 1 on, with s, m, h or d behind it")),
     }
 }
 
@@ -599,6 +654,29 @@ mod tests {
         }
         assert!(resolve(&["-m", "64", "-I", "33m"]).unwrap_err().contains("half of the memory limit"));
         assert!(resolve(&["-m", "0"]).unwrap_err().contains("-m 0"));
+    }
+
+    #[test]
+    fn snapshots_are_taken_when_and_where_they_are_asked_for() {
+        assert_eq!(resolve(&[]).unwrap().config.snapshot, None);
+        let snapshot = |args: &[&str]| {
+            resolve(&[&["--snapshot", "/s"], args].concat()).map(|r| r.config.snapshot.unwrap())
+        };
+        let plain = snapshot(&[]).unwrap();
+        assert_eq!((plain.every, plain.on_damage), (None, OnDamage::Refuse));
+        assert_eq!(plain.place.damaged(), PathBuf::from("/s.damaged"));
+        for (text, seconds) in [("90", 90), ("1s", 1), ("15m", 900), ("2h", 7200), ("1d", 86400)] {
+            let every = snapshot(&["--snapshot-every", text, "--snapshot-on-damage", "skip"]).unwrap().every;
+            assert_eq!(every, Some(Duration::from_secs(seconds)));
+        }
+        for bad in ["", "0", "m", "1w", "-1", "1.5h", "99999999999"] {
+            assert!(
+                snapshot(&[&format!("--snapshot-every={bad}")]).unwrap_err().contains("--snapshot-every"),
+                "{bad}"
+            );
+        }
+        assert!(snapshot(&["--snapshot-on-damage", "ignore"]).unwrap_err().contains("on-damage ignore"));
+        assert!(resolve(&["--snapshot-every", "1m"]).unwrap_err().contains("--snapshot <FILE>"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod patience;
 pub mod process;
 pub mod server;
 pub mod session;
+pub mod snapshot;
 pub mod stats;
 pub mod storage;
 mod sync;

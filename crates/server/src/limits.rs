@@ -14,6 +14,10 @@ pub const LARGE_READ_BYTES_PER_TURN: usize = 256 << 10;
 /// Bytes of one large value that are charged and asked for at a time, before they are read.
 pub const RESERVE_BYTES: usize = 1 << 20;
 
+/// Operations of one connection in one turn after which the rest of what was read waits for the next one, with those of
+/// one line more. Binary requests are long enough that no more of them are read at a time; keys and empty lines are not.
+pub const OPS_PER_TURN: usize = 4 << 10;
+
 /// Input bytes after which a batch takes no further connection and is sent.
 pub const INPUT_BYTES_PER_BATCH: usize = 512 << 10;
 
@@ -111,6 +115,24 @@ pub const HTTP_WATCHERS_MAX: usize = HTTP_CONNECTIONS_MAX - 128;
 pub const WATCH_WAIT_MS_MAX: u32 = 600_000;
 /// See [`WATCH_WAIT_MS_MAX`].
 pub const WATCH_WAIT_MS: u32 = 30_000;
+/// Bytes that a snapshot asks for at a time. The storage thread copies them within some 20 us, and nobody waits longer
+/// for that than for another connection's batch.
+pub const SNAPSHOT_PIECE_BYTES: usize = 64 << 10;
+/// Bytes of a snapshot behind which it gets a seal.
+pub const SNAPSHOT_SEAL_BYTES: usize = 256 << 10;
+/// A packet that begins so far behind the last seal is damage: what is restored is held in memory until its seal comes.
+pub const SNAPSHOT_UNSEALED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a snapshot that are written before the disk is waited for. The system holds no more of it than that.
+pub const SNAPSHOT_SYNC_BYTES: u64 = 16 << 20;
+/// A snapshot rests after each piece, for as long as that took, but not longer than this.
+pub const SNAPSHOT_REST_MS: u64 = 50;
+/// Times that a snapshot begins anew because everything was flushed meanwhile.
+pub const SNAPSHOT_STARTS_MAX: u32 = 4;
+/// How long the last snapshot of an orderly shutdown may take.
+pub const SNAPSHOT_AT_END_MS: u64 = 60_000;
+/// A restart goes on with the version that the snapshot tells and so many for each second since. No storage thread writes
+/// that many.
+pub const VERSIONS_PER_SECOND_MAX: u64 = 1 << 24;
 
 /// How long an orderly shutdown waits for answers to be taken.
 pub const DRAIN_MS: u64 = 5000;
@@ -147,10 +169,12 @@ pub const ITEM_BYTES_CEILING: usize = 1 << 30;
 pub const ITEM_BYTES_FLOOR: usize = 1 << 10;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / RECORDS_PER_SEGMENT_MIN > 32 + wire::KEY_BYTES_MAX + 8 + 24);
+const _: () = assert!(OPS_PER_TURN > READ_BYTES_PER_TURN / 24);
 const _: () = assert!(READ_BYTES_PER_TURN > TAIL_BYTES_COPIED + 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () = assert!(UNFINISHED_BYTES_MIN >= 2 * SEGMENT_BYTES_MAX / RECORDS_PER_SEGMENT_MIN);
 const _: () = assert!(PACKED_READ_BYTES_PER_TURN > 24 + 20 + wire::KEY_BYTES_MAX);
 const _: () =
     assert!(READ_BYTES_PER_TURN + TAIL_BYTES_COPIED < RESERVE_BYTES, "what comes with a head is reserved");
 const _: () = assert!(INPUT_BYTES_PER_BATCH + READ_BYTES_PER_TURN + ITEM_BYTES_FLOOR < u32::MAX as usize);
+const _: () = assert!(SNAPSHOT_UNSEALED_BYTES_MAX >= 2 * (SNAPSHOT_SEAL_BYTES + SEGMENT_BYTES_MAX));
 const _: () = assert!(ITEM_BYTES_CEILING <= wire::FRAME_BODY_BYTES_MAX as usize);

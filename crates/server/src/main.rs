@@ -11,12 +11,36 @@ use memwire::config::{Config, Resolved};
 use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
 use memwire::server::{Server, Stage};
+use memwire::snapshot::{self, restore};
 use memwire::storage::{self, Engine};
 
 /// As sysexits has it: the command line was wrong.
 const EXIT_USAGE: u8 = 64;
+/// As sysexits has it: what was to be read is damaged.
+const EXIT_DATA: u8 = 65;
 /// As sysexits has it: the system refused something.
 const EXIT_SYSTEM: u8 = 71;
+
+/// Why the server does not run, and how it exits then.
+struct Failure {
+    code: u8,
+    why: String,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { code: EXIT_SYSTEM, why }
+    }
+}
+
+impl From<restore::Failure> for Failure {
+    fn from(failure: restore::Failure) -> Self {
+        match failure {
+            restore::Failure::Memory(why) => Self { code: EXIT_SYSTEM, why },
+            restore::Failure::Damaged(why) => Self { code: EXIT_DATA, why },
+        }
+    }
+}
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -34,7 +58,7 @@ fn main() -> ExitCode {
     };
     match run(resolved) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(EXIT_SYSTEM, &error),
+        Err(Failure { code, why }) => fail(code, &why),
     }
 }
 
@@ -60,7 +84,7 @@ fn start_log(verbosity: u8) {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
 }
 
-fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), String> {
+fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -76,8 +100,8 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), String> {
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
     let server = Arc::new(Server::new(config, Clock::start(), seed));
     let config = &server.config;
-    let engine = Engine::new(config.engine(), Arc::clone(&server.meter))
-        .map_err(|error| format!("-m {}: {error}", config.memory_bytes_max >> 20))?;
+    // Before the terminal is left, so that a damaged snapshot is told there.
+    let engine = restore::engine(&server)?;
 
     process::go_into_background(&config.process, config.verbosity)?;
     let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
@@ -85,7 +109,8 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), String> {
     if let Some(user) = user {
         process::become_user(&user, listeners.unix_path())?;
     }
-    serve(&server, engine, listeners, http, signals)
+    serve(&server, engine, listeners, http, signals)?;
+    Ok(())
 }
 
 /// Starts the threads, serves until a signal comes, and lets each thread finish what the ones before it have sent.
@@ -97,6 +122,8 @@ fn serve(
     signals: listener::Signals,
 ) -> Result<(), String> {
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
+    let snapshots =
+        snapshot::spawn(server, storage.storage()).map_err(|error| format!("snapshot thread: {error}"))?;
     let loops: Result<Vec<_>, _> = (0..server.config.threads)
         .map(|number| event_loop::spawn(number, Arc::clone(server), storage.storage()))
         .collect();
@@ -122,6 +149,9 @@ fn serve(
     }
     if let Some(http) = http {
         http.join();
+    }
+    if let Some(snapshots) = snapshots {
+        snapshots.finish();
     }
     storage.join();
     listened.map_err(|error| format!("listening: {error}"))

@@ -20,6 +20,7 @@ use crate::clock::UnixSeconds;
 use crate::figures::{Group, StorageStats};
 use crate::limits::{BATCH_BUFFER_BYTES_KEPT, BATCH_USES_PER_LOOK};
 use crate::meter::{Charge, Meter, Use};
+use crate::storage::snapshot::Piece;
 
 /// Operations on their way to the storage thread, or answers on their way back.
 #[derive(Debug, Default)]
@@ -189,6 +190,11 @@ pub enum Command {
         /// About how many.
         count: u32,
     },
+    /// The next piece of all items, as packets; see `storage::snapshot`.
+    Snapshot {
+        /// 0 at first, then what the answer says.
+        cursor: u64,
+    },
     /// Any item, from the operation's hash on.
     Sample,
     /// A new value, as Redis sets it.
@@ -322,7 +328,7 @@ pub enum Content {
     Length,
 }
 
-/// Whether a command counts as a read.
+/// Whether an item counts as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// It does.
@@ -510,6 +516,8 @@ pub enum Reply {
     Stats(Box<StorageStats>),
     /// Some of all items.
     Scanned(Box<ScanPage>),
+    /// A piece of all items, as packets.
+    Snapshot(Box<Piece>),
     /// What there is to know of an item besides its value.
     Peeked {
         /// The Unix time at which it ends, 0 for never.

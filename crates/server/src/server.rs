@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
+use crate::snapshot;
 
 /// Configuration, clock, and what is counted across threads.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Server {
     /// Long requests that are being received and come with no large value.
     pub unfinished: Arc<Receiving>,
     stage: AtomicU8,
+    /// The way to the snapshot thread.
+    pub snapshots: snapshot::Handle,
     /// The last number that a client was given.
     client_ids: AtomicU64,
     hasher: FixedState,
@@ -49,6 +52,7 @@ impl Server {
             clock,
             client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
+            snapshots: snapshot::Handle::default(),
             hasher: FixedState::with_seed(seed),
         }
     }

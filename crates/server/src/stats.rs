@@ -82,7 +82,9 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("pinned_bytes", server.meter.gauge(Use::Pinned)),
         line("orphaned_bytes", server.meter.gauge(Use::Orphaned)),
         line("crowding", server.meter.crowding() as u8),
+        line("snapshot_state", server.snapshots.state().name()),
     ]);
+    lines.extend(server.snapshots.lines().map(|(name, value)| line(name, value)));
     lines
 }
 

@@ -189,6 +189,7 @@ impl Answer {
             Reply::Done
             | Reply::Stats(_)
             | Reply::Scanned(_)
+            | Reply::Snapshot(_)
             | Reply::Found { .. }
             | Reply::MetaStored { .. }
             | Reply::MetaCounted { .. }

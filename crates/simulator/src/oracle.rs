@@ -196,6 +196,7 @@ impl Oracle {
             | Command::Stats(_)
             | Command::Reserve { .. }
             | Command::Scan { .. }
+            | Command::Snapshot { .. }
             | Command::Sample => Answer::Done,
             // Told by tests of their own.
             Command::Put(_)

@@ -135,7 +135,7 @@ impl Owed {
         };
         let is_quiet = self.opcode.loudness() == Loudness::Quiet;
         let is_read = matches!(ask.command, Command::Get | Command::GetAndTouch { .. });
-        let success = |cas| Response::empty(self.opcode, Status::OK, self.opaque, wire::Cas::from_wire(cas));
+        let success = |cas| Response::empty(self.opcode, Status::OK, self.opaque, Cas::from_wire(cas));
         let key: &[u8] = if echoes_key(self.opcode) { &ask.key } else { &[] };
         Some(match answer {
             Answer::Hit { flags, cas, value } => {

@@ -22,6 +22,7 @@ use crate::net::event_loop::Handle;
 use crate::net::socket::{Socket, Transport};
 use crate::server::Server;
 use crate::server::ServerCounters;
+use crate::snapshot::Asked;
 
 /// What a client reads that came when there were too many. Those of the binary protocol, too.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
@@ -105,9 +106,7 @@ impl Listeners {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        // A server in the background has no terminal that could hang up.
-                        let is_meant = |signal: &i32| *signal != SIGHUP || !server.config.process.daemon;
-                        if let Some(signal) = signals.pending().find(is_meant) {
+                        if let Some(signal) = signals.pending().find(|signal| is_end(*signal, server)) {
                             log::info!("signal {signal}: finishing what is in flight");
                             return Ok(());
                         }
@@ -119,6 +118,16 @@ impl Listeners {
                 *ready = accept_some(socket, server, loops, &mut turn);
             }
         }
+    }
+}
+
+/// Whether a signal means the end.
+fn is_end(signal: i32, server: &Server) -> bool {
+    match signal {
+        // A server in the background has no terminal that could hang up.
+        SIGHUP => !server.config.process.daemon,
+        SIGUSR1 => server.snapshots.take() == Asked::Off,
+        _ => true,
     }
 }
 

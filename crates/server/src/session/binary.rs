@@ -343,6 +343,7 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::Refused(Refusal::OutOfMemory) => error(note, Status::OUT_OF_MEMORY, output),
         // Nothing in this protocol asks for it.
         Reply::Scanned(_)
+        | Reply::Snapshot(_)
         | Reply::Peeked { .. }
         | Reply::Waiting
         | Reply::Length(_)

@@ -307,6 +307,7 @@ impl Engine {
             Command::Watch { known, .. } => self.watch(item, known, answers),
             Command::Unwatch => self.unwatch(item, answers),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
+            Command::Snapshot { cursor } => self.snapshot(cursor, answers),
             Command::Sample => self.sample(op.hash, answers),
             Command::Put(put) => {
                 let value = NewValue::of(put.value, input, answers);

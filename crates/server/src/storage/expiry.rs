@@ -31,7 +31,7 @@ pub enum Life {
 }
 
 /// The flushes so far, and the one to come.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flushes {
     /// Items up to this version are gone.
     line: Option<u64>,
@@ -55,6 +55,12 @@ impl Flushes {
         }
         self.pending = None;
         self.line.replace(newest) != Some(newest)
+    }
+
+    /// When the flush is due that is still to come.
+    #[must_use]
+    pub fn pending(&self) -> Option<UnixSeconds> {
+        self.pending
     }
 
     /// Whether an item is still there at `now`.

@@ -13,6 +13,7 @@
 //! | [`ghost`] | what went lately |
 //! | [`expiry`] | when items end, and what a flush ends |
 //! | [`scan`] | walking over all items |
+//! | [`snapshot`] | all items as packets, piece by piece; a restart |
 //! | `sweep` | taking out what has ended, before anyone asks |
 //! | [`log`] | segments of records: appending, ending, two queues by age |
 //! | [`log::record`] | an item as a packet, byte by byte |
@@ -42,6 +43,7 @@ mod memory;
 mod meta;
 mod prefetch;
 pub mod scan;
+pub mod snapshot;
 mod strings;
 mod sweep;
 mod verify;

@@ -23,7 +23,7 @@ use crate::storage::log::record::FETCHED;
 /// Items that one step aims at, at most. It may meet twice as many.
 pub const SCAN_ITEMS_MAX: u32 = 512;
 /// Entries and sub-tables looked at before a step ends, whatever it has met.
-const LOOKS_PER_STEP: usize = 16 << 10;
+pub(super) const LOOKS_PER_STEP: usize = 16 << 10;
 /// What an item costs in the answer, about.
 const ITEM_BYTES_TOLD: usize = 128;
 
@@ -32,22 +32,22 @@ const PLACES: u32 = 1 << PLACE_BITS;
 
 /// Where the walk goes on.
 #[derive(Debug, Clone, Copy)]
-struct Cursor {
-    table: usize,
+pub(super) struct Cursor {
+    pub(super) table: usize,
     place: u32,
 }
 
 impl Cursor {
-    fn of(told: u64) -> Self {
+    pub(super) fn of(told: u64) -> Self {
         Self { table: (told >> PLACE_BITS) as usize, place: told as u32 % PLACES }
     }
 
-    fn told(self) -> u64 {
+    pub(super) fn told(self) -> u64 {
         (self.table as u64) << PLACE_BITS | u64::from(self.place)
     }
 
     /// The places from here on that hold about `count` of a sub-table's `len` entries, and what is behind them.
-    fn step(self, len: usize, count: usize) -> (Range<u32>, Self) {
+    pub(super) fn step(self, len: usize, count: usize) -> (Range<u32>, Self) {
         let parts = len.div_ceil(count).next_power_of_two().min(PLACES as usize);
         let end = PLACES.min(self.place + PLACES / parts as u32);
         let next = if end == PLACES {
@@ -106,7 +106,7 @@ impl Engine {
         Reply::Scanned(Box::new(ScanPage { next: 0, items }))
     }
 
-    fn is_live(&self, at: Address) -> bool {
+    pub(super) fn is_live(&self, at: Address) -> bool {
         self.flushes.life_of(self.log.header(at), self.now) == Life::Live
     }
 

@@ -305,3 +305,30 @@ fn no_server_and_no_sense_have_codes_of_their_own() {
     assert_eq!(nobody.code, 3);
     assert!(nobody.err.starts_with("client: no server at 127.0.0.1:1: "), "{}", nobody.err);
 }
+
+#[test]
+fn a_snapshot_is_inspected_up_to_its_end_or_its_damage() {
+    if program().is_none() {
+        return skip_or_fail("the example client");
+    }
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/snapshot-1");
+    let inspected = run("127.0.0.1:1", &["inspect", fixture, "--keys"], b"");
+    let told = String::from_utf8(inspected.out).expect("text");
+    assert_eq!(inspected.code, 0, "{told}");
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[..2], ["7 0 12 greeting", "3735928559 4000000000 7 ends"]);
+    assert_eq!(lines[3..5], ["0 0 0 empty\\x00key", "state          good"]);
+
+    let directory = tempfile::TempDir::new().expect("a folder");
+    let torn = directory.path().join("torn");
+    let bytes = std::fs::read(fixture).expect("the fixture is there");
+    std::fs::write(&torn, &bytes[..bytes.len() - 30]).expect("a file is written");
+    let inspected = run("127.0.0.1:1", &["inspect", torn.to_str().expect("text"), "--json"], b"");
+    let told: Value = serde_json::from_slice(&inspected.out).expect("JSON");
+    assert_eq!(
+        (inspected.code, &told["items"], &told["pending_flush"]),
+        (1, &json!(2), &json!(4_100_000_000_u32))
+    );
+    assert!(told["state"].as_str().is_some_and(|state| state.starts_with("damaged: byte ")), "{told}");
+    assert!(told["good_bytes"].as_u64() < Some(bytes.len() as u64 - 30));
+}

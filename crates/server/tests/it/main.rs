@@ -11,6 +11,7 @@ mod harness;
 mod http;
 mod memory;
 mod process;
+mod snapshot;
 mod statistics;
 mod tidy;
 mod values;

@@ -200,6 +200,30 @@ fn options_without_meaning_are_accepted_with_a_warning_each() {
 }
 
 #[test]
+fn a_client_may_end_the_server_where_the_operator_says_so() {
+    let start = |args: &[&str]| Run::start(&[args, &["-l", "127.0.0.1", "-p", "0"]].concat());
+    let ask = |run: &mut Run, request: &[u8]| {
+        let (_, port) = run.ports()[0];
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&[request, b"quit\r\n"].concat()).unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).unwrap();
+        told
+    };
+    let mut run = start(&[]);
+    assert_eq!(ask(&mut run, b"shutdown\r\n"), "ERROR: shutdown not enabled\r\n");
+    for request in [&b"shutdown"[..], b"shutdown graceful"] {
+        let mut run = start(&["-A"]);
+        let request = [b"shutdown hard\r\nmn\r\n", request, b"\r\n"].concat();
+        assert_eq!(ask(&mut run, &request), "CLIENT_ERROR invalid shutdown mode\r\nMN\r\n");
+        assert!(run.wait().success());
+    }
+    assert_eq!(ask(&mut run, b"lru_crawler metadump all\r\n"), "END\r\n");
+    assert_eq!(ask(&mut start(&["-X"]), b"lru_crawler metadump all\r\n"), "ERROR metadump not allowed\r\n");
+}
+
+#[test]
 fn any_free_port_is_taken_and_told_in_the_port_file() {
     for port in ["-1", "0"] {
         let mut run = Run::start(&["-l", "127.0.0.1", "-p", port]);

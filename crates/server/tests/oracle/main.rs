@@ -15,6 +15,8 @@
 //! | [`rendering`] | answers into bytes |
 //! | [`resp`] | Redis's protocol over a connection |
 //! | [`scanning`] | walking over all items |
+//! | [`snapshot`] | all items as packets |
+//! | [`text`] | the text protocol, from the socket to the engine and back |
 
 mod cases;
 mod connections;
@@ -28,5 +30,7 @@ mod properties;
 mod rendering;
 mod resp;
 mod scanning;
+mod snapshot;
 mod stories;
+mod text;
 mod world;

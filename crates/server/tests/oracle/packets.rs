@@ -1,7 +1,7 @@
 //! Packets as they stand on the wire, put together by hand, and what a session needs to read them.
 
 use memwire::clock::Clock;
-use memwire::config::Config;
+use memwire::config::{Config, Protocol};
 use memwire::message::Batch;
 use memwire::server::Server;
 
@@ -15,8 +15,9 @@ pub(crate) const ITEM_BYTES_MAX: usize = 16 << 10;
 pub(crate) const INLINE_BYTES_MAX: usize = 8 << 10;
 
 /// A server whose values are large from 8 KiB, and too large above 16 KiB.
+/// One that takes whatever comes for binary.
 pub(crate) fn server() -> Server {
-    server_with(Config::default())
+    server_with(Config { protocol: Protocol::Binary, ..Config::default() })
 }
 
 pub(crate) fn server_with(config: Config) -> Server {

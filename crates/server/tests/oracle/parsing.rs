@@ -6,7 +6,7 @@ use memwire::session::{Next, Output, Parsed, Session};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use wire::{Cas, Expiration, StoreMode};
+use wire::{Expiration, StoreMode};
 
 use crate::packets::{INLINE_BYTES_MAX, ITEM_BYTES_MAX, batch, error, head, legal, request, server};
 
@@ -456,7 +456,7 @@ fn the_operation_of_a_large_value_is_that_of_its_head() {
             mode: StoreMode::Add,
             flags: 9,
             expiration: Expiration::After(60),
-            cas: Cas::from_wire(77),
+            cas: Some(77),
             value: Payload::Large(3),
         }
     );

@@ -9,7 +9,7 @@ use memwire_simulator::oracle::Oracle;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
+use wire::{Concat, Direction, Expiration, OnMiss, StoreMode};
 
 use crate::world::{Ask, Given, NOWHERE, Placement, START, Value};
 
@@ -71,7 +71,7 @@ impl Plan {
             Command::Store { cas, .. }
             | Command::Concat { cas, .. }
             | Command::Delete { cas }
-            | Command::Count { cas, .. } => *cas = version.and_then(Cas::from_wire),
+            | Command::Count { cas, .. } => *cas = version,
             _ => {}
         }
         ask

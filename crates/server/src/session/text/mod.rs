@@ -2,7 +2,7 @@
 //!
 //! A request is a line, and behind it a value where the line says so. What a line asks for is told in `classic` and
 //! `meta`, for operators in `admin`; `store` takes the values, `keys` the lists of keys that are longer than a line,
-//! and `render` and `meta_render` word the answers. Nothing of a request is kept but its [`Note`](note::Note): what the
+//! and `render` and `meta_render` word the answers. Nothing of a request is kept but its `Note`: what the
 //! answer repeats of the line is read there again.
 
 mod admin;
@@ -17,6 +17,7 @@ mod note;
 mod render;
 mod store;
 
+use crate::limits::OPS_PER_TURN;
 use crate::message::{Batch, Command, Meta, Op, Reply, Span};
 use crate::server::Server;
 use crate::session::{Next, Output, Parsed};
@@ -82,7 +83,11 @@ impl Text {
     /// See [`Session::parse`](crate::session::Session::parse).
     pub(super) fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
         let mut at = input.range().start;
+        let ops_max = batch.ops.len().saturating_add(OPS_PER_TURN);
         let next = loop {
+            if batch.ops.len() >= ops_max {
+                break Next::Pause;
+            }
             let rest = batch.input.filled().get(at..input.end()).unwrap_or_default();
             let mut asked = Asked { ops: &mut batch.ops, meta: &mut batch.meta, decodes_key: false };
             let available = rest.len();

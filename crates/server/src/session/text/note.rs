@@ -211,7 +211,7 @@ mod tests {
             assert!(saying.text().ends_with(b"\r\n"));
         }
         let traits = Traits::QUIET.with(Traits::LAST);
-        let note = Note::new(Kind::DUMP, traits);
+        let note = Note::new(Kind::MGDUMP, traits);
         assert_eq!(Note::of_tag(note.to_tag()), note);
         assert!(traits.has(Traits::QUIET) && !traits.has(Traits::IN_LIST));
     }

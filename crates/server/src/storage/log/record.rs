@@ -9,8 +9,8 @@
 //! 32 | key, value, [the client's CAS], padding to 8                          |
 //! ```
 //! The three fields of a SET that nobody reads, data type, vbucket and opaque, hold what the engine needs: when the item
-//! was read, marks, and 32 bits of the key's hash. The answer to a GET is built from the header and the flags, and the value follows; a packet for a
-//! snapshot is the record with those three fields and the CAS cleared.
+//! was read, marks, and 32 bits of the key's hash. The answer to a GET is built from the header and the flags, and the
+//! value follows; a packet for a snapshot is the record with those three fields and the CAS cleared.
 //!
 //! When the item was read last is kept as 16 bits of seconds, 8 of them among the marks: what is further back than 18
 //! hours is not told right. It is written where a read is counted anyway, and else once a minute at most.
@@ -111,6 +111,13 @@ impl RecordHeader {
             flags: meta.flags.into(),
             expiration: meta.expiration.into(),
         }
+    }
+
+    /// The header as others are to have it: what is the engine's alone is cleared, the version with it, so that the
+    /// packet sets the item whatever there is.
+    #[must_use]
+    pub fn public(&self) -> Self {
+        Self { accessed_high: 0, marks: 0.into(), hash: 0.into(), cas: 0.into(), ..*self }
     }
 
     /// Bytes of the key.

@@ -1,0 +1,235 @@
+//! A restart: from the file into an engine, before anyone is served.
+//!
+//! The packets take the way of those from the network: the same parser, the same batches, the same commands. So what
+//! does not fit is evicted as usual. Each item gets a new version, and all of them are above everything ever told: the
+//! file says which was the newest, and when, and since then no more can have been told than time allows.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use wire::{Expiration, StoreMode};
+
+use crate::clock::UnixSeconds;
+use crate::config::{OnDamage, Snapshot};
+use crate::limits::VERSIONS_PER_SECOND_MAX;
+use crate::message::{Batch, Command, ConnId, Op, Payload, Reply, Run, Span, Tag};
+use crate::meter::{Charge, Use};
+use crate::server::Server;
+use crate::snapshot::format::Opening;
+use crate::snapshot::reader::{Damage, Fault, Item, Items, Reader};
+use crate::storage::block::Block;
+use crate::storage::expiry::unix_time;
+use crate::storage::{Engine, log as storage_log};
+
+/// How often a long restart says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Why there is no engine.
+#[derive(Debug)]
+pub enum Failure {
+    /// The system refused memory.
+    Memory(String),
+    /// The snapshot is damaged, and is to be refused.
+    Damaged(String),
+}
+
+/// An engine with everything that the server's snapshot holds, or an empty one where there is none.
+///
+/// # Errors
+/// Where there can be no engine, or where the snapshot is damaged and the operator has not said what then.
+pub fn engine(server: &Server) -> Result<Engine, Failure> {
+    let Some(config) = &server.config.snapshot else { return new_engine(server) };
+    config.place.discard();
+    let path = config.place.path().display();
+    match config.place.open() {
+        Ok(Some((file, len))) => load(file, len, config, server),
+        Ok(None) => {
+            log::info!("no snapshot at {path}: starting empty");
+            new_engine(server)
+        }
+        Err(error) => {
+            let fault = Fault::Unreadable(error.to_string());
+            let damage = Damage { good_bytes: 0, offset: 0, fault };
+            decide(config, &damage)?;
+            server.snapshots.is_damaged.store(true, Ordering::Relaxed);
+            new_engine(server)
+        }
+    }
+}
+
+fn new_engine(server: &Server) -> Result<Engine, Failure> {
+    let config = server.config.engine();
+    Engine::new(config, Arc::clone(&server.meter))
+        .map_err(|error| Failure::Memory(format!("-m {}: {error}", server.config.memory_bytes_max >> 20)))
+}
+
+fn load(file: File, len: u64, config: &Snapshot, server: &Server) -> Result<Engine, Failure> {
+    let started = Instant::now();
+    let mut loader = Loader::new(new_engine(server)?, server);
+    let damage = match Reader::open(file, len) {
+        Ok(mut reader) => loader.load(&mut reader, len).err(),
+        Err(damage) => Some(damage),
+    };
+    if let Some(damage) = damage {
+        decide(config, &damage)?;
+        server.snapshots.is_damaged.store(true, Ordering::Relaxed);
+        if config.on_damage == OnDamage::Skip {
+            let newest_cas = loader.newest_cas;
+            loader = Loader::new(new_engine(server)?, server);
+            loader.resume_behind(newest_cas);
+        }
+    }
+    server.snapshots.restored_items.store(loader.counts.items, Ordering::Relaxed);
+    let Loader { engine, counts, .. } = loader;
+    log::info!("restored {counts} in {:.1} s", started.elapsed().as_secs_f64());
+    Ok(engine)
+}
+
+/// What becomes of a damaged snapshot, by the operator's will.
+fn decide(config: &Snapshot, damage: &Damage) -> Result<(), Failure> {
+    let path = config.place.path().display();
+    match config.on_damage {
+        OnDamage::Refuse => {
+            return Err(Failure::Damaged(format!(
+                "--snapshot {path}: {damage}; with --snapshot-on-damage skip the server starts empty, with salvage it \
+                 keeps what stands before the damage"
+            )));
+        }
+        OnDamage::Skip => log::warn!("--snapshot {path}: {damage}; starting empty"),
+        OnDamage::Salvage => {
+            log::warn!("--snapshot {path}: {damage}; the {} bytes before it are good", damage.good_bytes);
+        }
+    }
+    log::warn!("the damaged file is kept as {} once there is a new one", config.place.damaged().display());
+    Ok(())
+}
+
+/// What became of the items.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    items: u64,
+    expired: u64,
+    refused: u64,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { items, expired, refused } = self;
+        write!(f, "{items} items ({expired} more had expired, {refused} were refused)")
+    }
+}
+
+/// Fills an engine.
+struct Loader<'a> {
+    server: &'a Server,
+    engine: Engine,
+    newest_cas: u64,
+    batch: Batch,
+    /// For what the reader holds.
+    reading: Charge,
+    counts: Counts,
+    now: UnixSeconds,
+    told_at: Instant,
+}
+
+impl<'a> Loader<'a> {
+    fn new(engine: Engine, server: &'a Server) -> Self {
+        Self {
+            server,
+            newest_cas: 0,
+            engine,
+            batch: Batch::charged_on(&server.meter),
+            reading: Charge::new(&server.meter, Use::Working),
+            counts: Counts::default(),
+            now: server.clock.now(),
+            told_at: Instant::now(),
+        }
+    }
+
+    fn resume_behind(&mut self, newest_cas: u64) {
+        self.newest_cas = newest_cas;
+        self.engine.resume_behind(newest_cas);
+    }
+
+    /// Stores everything up to the end, or to the damage, and draws the line of a pending flush.
+    fn load<R: io::Read>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<(), Damage> {
+        self.resume_behind(newest_possible(reader.opening(), self.now));
+        let stored = self.store_all(reader, len);
+        self.engine.finish_restore(reader.pending_flush(), self.server.clock.now());
+        stored
+    }
+
+    fn store_all<R: io::Read>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<(), Damage> {
+        loop {
+            let Some(items) = reader.next_items()? else { return Ok(()) };
+            self.now = self.server.clock.now();
+            self.reading.set(items.len_bytes());
+            self.store(items);
+            if self.told_at.elapsed() >= TELL_EVERY {
+                self.told_at = Instant::now();
+                let (items, mib) = (self.counts.items, reader.good_bytes() >> 20);
+                log::info!("restoring: {items} items, {mib} of {} MiB", len >> 20);
+            }
+        }
+    }
+
+    fn store(&mut self, items: Items<'_>) {
+        self.batch.recycle();
+        for item in items {
+            self.push(item);
+        }
+        let op_count = self.batch.ops.len() as u32;
+        let conn = ConnId { slot: 0, generation: 0 };
+        let input = Span::new(0, self.batch.input.len());
+        self.batch.runs.push(Run { conn, first_op: 0, op_count, input, executed: 0 });
+        self.engine.execute(&mut self.batch, self.now);
+        let stored =
+            self.batch.replies.iter().filter(|reply| matches!(reply, Reply::Stored { .. })).count() as u64;
+        self.counts.items += stored;
+        self.counts.refused += u64::from(op_count) - stored;
+    }
+
+    fn push(&mut self, item: Item<'_>) {
+        if item.expiration != Expiration::Never && unix_time(item.expiration, self.now) <= self.now {
+            self.counts.expired += 1;
+            return;
+        }
+        let starts_at = self.batch.input.len();
+        let key = Span::new(starts_at, item.key.len());
+        self.batch.input.extend(item.key);
+        let Some(value) = self.payload(item) else {
+            self.counts.refused += 1;
+            return;
+        };
+        let Item { flags, expiration, .. } = item;
+        let command = Command::Store { mode: StoreMode::Set, flags, expiration, cas: None, value };
+        let hash = self.server.hash(item.key);
+        self.batch.ops.push(Op { command, key, hash, starts_at: starts_at as u32, tag: Tag(0) });
+    }
+
+    /// The value in the batch, a large one in a mapping of its own. `None` for one that is too long for this server, or
+    /// for which the system has no memory.
+    fn payload(&mut self, item: Item<'_>) -> Option<Payload> {
+        let config = &self.server.config;
+        if item.value.len() > config.item_bytes_max {
+            return None;
+        }
+        if storage_log::is_inline(item.key.len(), item.value.len(), config.memory_bytes_max) {
+            let span = Span::new(self.batch.input.len(), item.value.len());
+            self.batch.input.extend(item.value);
+            return Some(Payload::Inline(span));
+        }
+        let mut block = Block::new(item.value.len(), &self.server.meter).ok()?;
+        block.extend(item.value);
+        Some(Payload::Large(self.batch.push_large(block.freeze())))
+    }
+}
+
+/// The newest version that can have been told by now.
+fn newest_possible(opening: Opening, now: UnixSeconds) -> u64 {
+    let seconds = u64::from(now.saturating_sub(opening.created)) + 1;
+    opening.newest_cas.wrapping_add(seconds * VERSIONS_PER_SECOND_MAX)
+}
