@@ -194,11 +194,11 @@ pub struct Args {
     pub snapshot: Option<PathBuf>,
 
     /// Write it so often, too: a number with s, m, h or d behind it.
-    #[arg(long, requires = "snapshot", value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION")]
     pub snapshot_every: Option<String>,
 
     /// When it is damaged: `refuse` to start, `skip` it, or `salvage` what stands before the damage.
-    #[arg(long, requires = "snapshot", default_value = "refuse", value_name = "WHAT")]
+    #[arg(long, default_value = "refuse", value_name = "WHAT")]
     pub snapshot_on_damage: String,
 
     /// Print the version.

@@ -389,7 +389,12 @@ impl Config {
 }
 
 fn snapshot(args: &Args) -> Result<Option<Snapshot>, String> {
-    let Some(path) = &args.snapshot else { return Ok(None) };
+    let Some(path) = &args.snapshot else {
+        return match &args.snapshot_every {
+            None => Ok(None),
+            Some(every) => Err(format!("--snapshot-every {every}: --snapshot says where")),
+        };
+    };
     // Going into the background changes the folder.
     let path =
         std::path::absolute(path).map_err(|error| format!("--snapshot {}: {error}", path.display()))?;

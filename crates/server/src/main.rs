@@ -185,11 +185,11 @@ fn serve(
     for event_loop in loops {
         event_loop.join();
     }
-    if let Some(snapshots) = snapshots {
-        snapshots.finish();
-    }
     if let Some(http) = http {
         http.join();
+    }
+    if let Some(snapshots) = snapshots {
+        snapshots.finish();
     }
     storage.join();
     listened.map_err(|error| format!("listening: {error}"))

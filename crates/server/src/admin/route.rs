@@ -8,6 +8,7 @@ use super::Shared;
 use super::answer::{Answer, Refused, typed};
 use super::{keys, metrics, status};
 use crate::server::Stage;
+use crate::snapshot::Asked;
 
 const PAGE: &str = include_str!("page.html");
 /// The page runs its own script and asks its own server; nothing else.
@@ -59,7 +60,12 @@ async fn serve(request: Request<Incoming>, shared: &Shared) -> Result<Answer, Re
         }
         "/v1/snapshot" => {
             allow(method, &[Method::POST], "POST")?;
-            Err(Refused::new(StatusCode::NOT_IMPLEMENTED, "there is no snapshot file"))
+            match shared.server.snapshots.take() {
+                Asked::Taken => {
+                    Ok(typed(StatusCode::ACCEPTED, "application/json", "{\"snapshot\":\"is taken\"}\n"))
+                }
+                Asked::Off => Err(Refused::new(StatusCode::NOT_IMPLEMENTED, "there is no snapshot file")),
+            }
         }
         _ => Err(Refused::new(StatusCode::NOT_FOUND, format!("nothing is served at {path}"))),
     }

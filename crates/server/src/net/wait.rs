@@ -12,7 +12,7 @@ use crate::server::waiting_time;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Wait {
-    command: Command,
+    known: u64,
     key: Box<[u8]>,
     hash: KeyHash,
     tag: Tag,
@@ -36,9 +36,10 @@ enum Stage {
 impl Wait {
     /// One that the storage thread has noted.
     pub(super) fn noted(op: &Op, batch: &Batch) -> Self {
-        let wait_ms = if let Command::Watch { wait_ms, .. } = op.command { wait_ms } else { 0 };
+        let (known, wait_ms) =
+            if let Command::Watch { known, wait_ms } = op.command { (known, wait_ms) } else { (0, 0) };
         Self {
-            command: op.command,
+            known,
             key: batch.input.filled()[op.key.range()].into(),
             hash: op.hash,
             tag: op.tag,
@@ -89,7 +90,10 @@ impl Wait {
     /// Asks again, or takes its note back.
     pub(super) fn ask(&mut self, batch: &mut Batch) {
         let key = batch.input.add_aside(&self.key);
-        let command = if self.stage == Stage::Over { Command::Unwatch } else { self.command };
+        let command = match self.stage {
+            Stage::Over => Command::Unwatch,
+            _ => Command::Watch { known: self.known, wait_ms: 0 },
+        };
         batch.ops.push(Op { command, key, hash: self.hash, starts_at: key.start, tag: self.tag });
         self.stage = Stage::Asking;
     }

@@ -530,7 +530,7 @@ fn strangers_pin_nothing() {
 
 #[test]
 fn who_does_not_say_in_time_who_he_is_is_closed() {
-    let guarded = Guarded::start(ANN, &["-o", "auth_timeout=1"]);
+    let guarded = Guarded::start(ANN, &["-o", "auth_timeout=3"]);
     let mut member = guarded.member();
     let mut silent = guarded.client();
     let mut halfway = guarded.client();

@@ -546,3 +546,17 @@ fn a_browser_shows_the_page_with_figures_in_it() {
         assert!(dom.contains(shown), "{shown} is not in {dom}");
     }
 }
+
+#[test]
+fn a_snapshot_is_asked_for() {
+    let (_server, mut http) = start(&[]);
+    http.ask("POST", "/v1/snapshot", b"").assert_error(501);
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("snapshot");
+    let (_server, mut http) = start(&["--snapshot", file.to_str().unwrap()]);
+    assert_eq!(http.put("/v1/keys/k", "in the file").status, 204);
+    assert_eq!(http.ask("POST", "/v1/snapshot", b"").status, 202);
+    while !std::fs::read(&file).is_ok_and(|bytes| bytes.windows(11).any(|part| part == b"in the file")) {
+        thread::yield_now();
+    }
+}
