@@ -335,6 +335,7 @@ impl EventLoop {
             {
                 ServerCounters::add(&access.counters.auth_timeouts, 1);
             }
+            self.grant(id);
         }
     }
 
