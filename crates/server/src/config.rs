@@ -392,7 +392,7 @@ fn snapshot(args: &Args) -> Result<Option<Snapshot>, String> {
     let Some(path) = &args.snapshot else {
         return match &args.snapshot_every {
             None => Ok(None),
-            Some(every) => Err(format!("--snapshot-every {every}: --snapshot says where")),
+            Some(every) => Err(format!("--snapshot-every {every}: --snapshot <FILE> says where")),
         };
     };
     // Going into the background changes the folder.
