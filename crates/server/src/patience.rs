@@ -9,12 +9,12 @@
 //! - A yield that took longer than [`YIELD_ALONE_NS`] has let somebody run at all: the core is shared, with the other
 //!   threads or with the clients. Where several connections are busy they have work in any case, nobody's wake-up is
 //!   waited for, and the scheduler takes a yield for a wish to come last: each answer would wake a client at once, and
-//!   find the next batch small. So then, too, the thread sleeps at once. For one connection it goes on yielding.
+//!   find the next batch small. So then, too, the thread sleeps at once. For one connection alone it goes on yielding.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::message::Batch;
+use crate::message::{Batch, ConnId};
 
 /// How long a thread stays awake without work.
 const AWAKE_US: u64 = 50;
@@ -27,13 +27,13 @@ const CAUTION_MS_MAX: u64 = 1000;
 
 /// A yield that takes no longer found nobody else who wants the core.
 const YIELD_ALONE_NS: u64 = 1500;
-/// After so many batches of one connection the load is low.
+/// After so many batches of the same connection the load is low.
 const SMALL_BATCHES: u32 = 8;
 
 /// How much there was to do lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// Requests of one connection at a time.
+    /// Requests of one connection.
     Low,
     /// Of several.
     High,
@@ -46,7 +46,8 @@ pub(crate) struct Patience {
     neighbours: Caution,
     /// Others that want it at all: the threads that work is done with, on a core that they share.
     sharers: Caution,
-    /// Batches of one connection since the last one of several.
+    /// Whose the last batch was, if it was of one connection, and how many of its batches have come in a row.
+    alone: Option<ConnId>,
     small_batches: u32,
 }
 
@@ -78,7 +79,13 @@ impl Patience {
 
     /// Learns how much there is to do.
     pub(crate) fn note(&mut self, batch: &Batch) {
-        self.small_batches = if batch.runs.len() > 1 { 0 } else { self.small_batches.saturating_add(1) };
+        let alone = match &batch.runs[..] {
+            [run] => Some(run.conn),
+            _ => None,
+        };
+        let goes_on = alone.is_some() && alone == self.alone;
+        self.small_batches = if goes_on { self.small_batches.saturating_add(1) } else { 0 };
+        self.alone = alone;
     }
 
     fn load(&self) -> Load {
@@ -116,7 +123,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::message::{ConnId, Run, Span};
+    use crate::message::{Run, Span};
 
     fn batch(connections: u32) -> Batch {
         let run = |slot| Run {
@@ -141,7 +148,7 @@ mod tests {
         let comes_at_third_look = || {
             let looks = Cell::new(0);
             let mut patience = Patience::default();
-            (0..SMALL_BATCHES).for_each(|_| patience.note(&batch(1)));
+            (0..=SMALL_BATCHES).for_each(|_| patience.note(&batch(1)));
             patience.wait(|| {
                 looks.set(looks.get() + 1);
                 looks.get() == 3
@@ -164,13 +171,20 @@ mod tests {
         let now = Instant::now();
         patience.sharers.learn(now, true);
         assert!(patience.is_cautious(now));
-        for _ in 0..SMALL_BATCHES {
+        for _ in 0..=SMALL_BATCHES {
             assert_eq!(patience.load(), Load::High);
             patience.note(&batch(1));
         }
         assert!(!patience.is_cautious(now));
         patience.note(&batch(2));
         assert!(patience.is_cautious(now));
+        // Many connections with little to do are not one.
+        for slot in 0..100 {
+            let mut other = batch(1);
+            other.runs[0].conn.slot = slot % 2;
+            patience.note(&other);
+            assert!(patience.is_cautious(now));
+        }
     }
 
     #[test]
