@@ -1,6 +1,7 @@
 //! Answers in words, ready to be written.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -75,6 +76,17 @@ impl<'a> Body<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A part of it.
+    #[must_use]
+    pub fn slice(self, part: Range<usize>) -> Self {
+        let part = part.start.min(self.len())..part.end.min(self.len());
+        match self {
+            Self::Copied(bytes) => Self::Copied(bytes.get(part).unwrap_or_default()),
+            Self::Shared(bytes) => Self::Shared(bytes.slice(part)),
+            Self::Lent(bytes) => Self::Lent(bytes.slice(part)),
+        }
     }
 
     /// Appends it, by reference where that is worth it.

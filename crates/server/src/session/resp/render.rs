@@ -1,11 +1,10 @@
 //! Answers into bytes.
 
-use bytes::Bytes;
-
 use crate::figures::StorageStats;
-use crate::message::{Batch, Command, Op, Refusal, Reply, Value};
+use crate::message::{Batch, Command, Op, Refusal, Reply};
 use crate::server::Server;
 use crate::session::Output;
+use crate::session::output::Body;
 use crate::session::resp::admin;
 use crate::session::resp::commands::{Unit, Word};
 use crate::session::resp::complaint::{Complaint, in_line};
@@ -186,8 +185,8 @@ fn range(op: &Op, reply: &Reply, batch: &Batch, writer: &mut Writer<'_>) {
     };
     let args = Args::of(batch.input.filled(), op.starts_at);
     let place = |number| counter::parse_exact(args.get(number)).unwrap_or(0);
-    let held = held(*value, batch);
-    let len = i64::try_from(held.len()).unwrap_or(i64::MAX);
+    let body = Body::of(*value, batch);
+    let len = i64::try_from(body.len()).unwrap_or(i64::MAX);
     let (start, end) = (place(2), place(3));
     let from_front = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
     let last = from_front(end).min(len.saturating_sub(1));
@@ -196,7 +195,7 @@ fn range(op: &Op, reply: &Reply, batch: &Batch, writer: &mut Writer<'_>) {
         return writer.bulk(b"");
     }
     let [first, end] = [first, last.saturating_add(1)].map(|at| usize::try_from(at).unwrap_or(0));
-    writer.part(held, first..end);
+    writer.body(body.slice(first..end));
 }
 
 /// What TTL and EXPIRETIME tell, in whole seconds, rounded down: an item that ends with the second that has begun has
@@ -231,48 +230,13 @@ fn refused(why: Refusal) -> Complaint {
     }
 }
 
-/// A value's bytes, as the batch holds them.
-enum Held<'a> {
-    Copied(&'a [u8]),
-    Shared(&'a Bytes),
-    Lent(&'a Bytes),
-    Nothing,
-}
-
-impl Held<'_> {
-    #[inline]
-    fn len(&self) -> usize {
-        match self {
-            Self::Copied(bytes) => bytes.len(),
-            Self::Shared(bytes) | Self::Lent(bytes) => bytes.len(),
-            Self::Nothing => 0,
-        }
-    }
-}
-
-#[inline]
-fn held(value: Value, batch: &Batch) -> Held<'_> {
-    let at = |values: &'_ [Bytes], at: u32| usize::try_from(at).ok().filter(|at| *at < values.len());
-    match value {
-        Value::Copied(span) => batch.values.get(span.range()).map_or(Held::Nothing, Held::Copied),
-        Value::Large(place) => {
-            at(&batch.large, place).and_then(|at| batch.large.get(at)).map_or(Held::Nothing, Held::Shared)
-        }
-        Value::Lent(place) => {
-            at(&batch.lent, place).and_then(|at| batch.lent.get(at)).map_or(Held::Nothing, Held::Lent)
-        }
-    }
-}
-
 impl Writer<'_> {
     /// The value of an item, or that there is none.
     #[inline]
     fn hit(&mut self, reply: &Reply, batch: &Batch) {
         match reply {
             Reply::Hit { value, .. } => {
-                let value = held(*value, batch);
-                let whole = 0..value.len();
-                self.part(value, whole);
+                self.body(Body::of(*value, batch));
             }
             Reply::Refused(why) => self.complaint(refused(*why)),
             Reply::Stored { .. } | Reply::Done => self.ok(),
@@ -280,18 +244,11 @@ impl Writer<'_> {
         }
     }
 
-    /// A part of a value, which is not copied where that is to be avoided.
+    /// A value, which is not copied where that is to be avoided.
     #[inline]
-    fn part(&mut self, value: Held<'_>, part: std::ops::Range<usize>) {
-        self.number(b'$', part.len());
-        match value {
-            Held::Copied(bytes) => {
-                self.output.bytes().extend_from_slice(bytes.get(part).unwrap_or_default());
-            }
-            Held::Shared(bytes) => self.output.push_shared(bytes.slice(part)),
-            Held::Lent(bytes) => self.output.push_lent(bytes.slice(part)),
-            Held::Nothing => {}
-        }
+    fn body(&mut self, body: Body<'_>) {
+        self.number(b'$', body.len());
+        body.append_to(self.output);
         self.output.bytes().extend_from_slice(b"\r\n");
     }
 
