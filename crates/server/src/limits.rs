@@ -157,8 +157,8 @@ pub const AUTH_TIMEOUT_MS: u64 = 10_000;
 pub const AUTH_REQUEST_BYTES_MAX: usize = 1 << 10;
 /// The same for his failures on one connection.
 pub const AUTH_FAILURES_MAX: u32 = 3;
-/// So many connections may be gone before the queue of strangers is looked through for them.
-pub const STRANGERS_GONE_MIN: usize = 64;
+/// So many connections may be gone before a queue of those that have a while for something is looked through for them.
+pub const DEADLINES_GONE_MIN: usize = 64;
 
 /// Users of a password file: all names are looked at for each authentication.
 pub const USERS_MAX: usize = 64;

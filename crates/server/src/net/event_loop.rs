@@ -20,20 +20,18 @@ use mio::{Events, Poll, Token, Waker};
 use crate::hop::{Bell, Home, Storage};
 use crate::limits::{
     BATCHES_PER_LOOP, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
-    RECEIVE_RETRY_MS, STALL_MS, STRANGERS_GONE_MIN,
+    RECEIVE_RETRY_MS, STALL_MS,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Run, Span, Tag};
 use crate::meter::{Charge, Use};
 use crate::net::connection::{Connection, Traffic, Wish};
+use crate::net::deadlines::Deadlines;
 use crate::net::slots::Slots;
 use crate::net::socket::Socket;
 use crate::patience::Patience;
 use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
-
-/// So many connections may be gone before the queue of handshakes is looked through for them.
-const HANDSHAKES_MIN: usize = 64;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -108,9 +106,9 @@ pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result
         storage,
         connections: Slots::default(),
         ready: VecDeque::new(),
-        lingering: VecDeque::new(),
-        strangers: VecDeque::new(),
-        handshakes: VecDeque::new(),
+        lingering: Deadlines::default(),
+        strangers: Deadlines::default(),
+        handshakes: Deadlines::default(),
         no_room: VecDeque::new(),
         retry_at: None,
         watched: Vec::new(),
@@ -152,13 +150,12 @@ struct EventLoop {
     connections: Slots<Connection<Socket>>,
     /// Connections that want a turn. Each stands here once at most.
     ready: VecDeque<ConnId>,
-    /// Connections that say goodbye, by the time they have for it.
-    lingering: VecDeque<(Instant, ConnId)>,
-    /// Connections in the order in which they came, by the time that a stranger has to say who he is. Empty where
-    /// nobody is asked.
-    strangers: VecDeque<(Instant, ConnId)>,
-    /// Connections in the order in which they came, by the time that a TLS handshake has. Empty where there is no TLS.
-    handshakes: VecDeque<(Instant, ConnId)>,
+    /// Connections that say goodbye.
+    lingering: Deadlines,
+    /// Connections whose clients are to say who they are. Empty where nobody is asked.
+    strangers: Deadlines,
+    /// Connections whose TLS handshake is to be done. Empty where there is no TLS.
+    handshakes: Deadlines,
     /// Connections whose request waits for room, and when they try again.
     no_room: VecDeque<ConnId>,
     retry_at: Option<Instant>,
@@ -252,14 +249,12 @@ impl EventLoop {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let first = |queue: &VecDeque<(Instant, ConnId)>| queue.front().map(|(until, _)| *until);
-        let (lingering, strangers) = (first(&self.lingering), first(&self.strangers));
-        let (handshakes, waiting) = (first(&self.handshakes), self.waits.first().map(|(until, _)| *until));
-        lingering
+        let queues = [&self.lingering, &self.strangers, &self.handshakes];
+        let waiting = self.waits.first().map(|(until, _)| *until);
+        queues
             .into_iter()
+            .filter_map(Deadlines::first)
             .chain(waiting)
-            .chain(strangers)
-            .chain(handshakes)
             .chain(self.drain_until)
             .chain(self.retry_at)
             .chain(self.look_at)
@@ -313,22 +308,14 @@ impl EventLoop {
 
     /// From here on a new client has so long to say who he is.
     fn expect_authentication(&mut self, id: ConnId) {
-        let Some(access) = &self.server.access else { return };
-        let until = Instant::now() + Duration::from_millis(access.limits.timeout_ms);
-        // Those that are gone already need not be looked at; the queue stays as short as the connections are few.
-        if self.strangers.len() >= 2 * self.connections.len() + STRANGERS_GONE_MIN {
-            let connections = &mut self.connections;
-            self.strangers.retain(|(_, id)| connections.get_mut(*id).is_some());
+        if let Some(access) = &self.server.access {
+            let length = Duration::from_millis(access.limits.timeout_ms);
+            self.strangers.push(id, length, &mut self.connections);
         }
-        self.strangers.push_back((until, id));
     }
 
     fn end_strangers(&mut self) {
-        if self.strangers.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        while let Some((_, id)) = self.strangers.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(id) = self.strangers.pop_due() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.close_if_stranger(&self.server)
                 && let Some(access) = &self.server.access
@@ -341,22 +328,14 @@ impl EventLoop {
 
     /// From here on a new client has so long for its handshake.
     fn expect_handshake(&mut self, id: ConnId) {
-        let Some(tls) = &self.server.tls else { return };
-        let until = Instant::now() + Duration::from_millis(tls.options.handshake_ms_max);
-        // Those that are gone need not be looked at; the queue stays as short as the connections are few.
-        if self.handshakes.len() >= 2 * self.connections.len() + HANDSHAKES_MIN {
-            let connections = &mut self.connections;
-            self.handshakes.retain(|(_, id)| connections.get_mut(*id).is_some());
+        if let Some(tls) = &self.server.tls {
+            let length = Duration::from_millis(tls.options.handshake_ms_max);
+            self.handshakes.push(id, length, &mut self.connections);
         }
-        self.handshakes.push_back((until, id));
     }
 
     fn end_handshakes(&mut self) {
-        if self.handshakes.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        while let Some((_, id)) = self.handshakes.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(id) = self.handshakes.pop_due() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.close_if_handshaking();
             self.grant(id);
@@ -487,7 +466,8 @@ impl EventLoop {
                 }
             }
             Wish::Linger => {
-                self.lingering.push_back((Instant::now() + Duration::from_millis(LINGER_MS), id));
+                let length = Duration::from_millis(LINGER_MS);
+                self.lingering.push(id, length, &mut self.connections);
                 self.grant(id);
             }
             Wish::Close => self.remove(id),
@@ -500,11 +480,7 @@ impl EventLoop {
     }
 
     fn end_lingering(&mut self) {
-        if self.lingering.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        while let Some((_, id)) = self.lingering.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(id) = self.lingering.pop_due() {
             self.remove(id);
         }
     }

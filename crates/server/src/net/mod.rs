@@ -6,6 +6,7 @@
 //! | [`listener`] | the main thread: accepts, and waits for signals |
 //! | [`event_loop`] | an I/O thread: polls, reads, sends batches, writes answers |
 //! | [`connection`] | one connection: what has been read, what is to be written |
+//! | [`deadlines`] | connections that have a while for something |
 //! | [`buffer`] | bytes that wait |
 //! | [`outbox`] | answers that the socket did not take at once |
 //! | [`slots`] | connections by number, safe against late answers |
@@ -14,6 +15,7 @@
 
 pub mod buffer;
 pub mod connection;
+pub mod deadlines;
 pub mod event_loop;
 pub mod inherited;
 pub mod listener;
