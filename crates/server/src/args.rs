@@ -76,6 +76,10 @@ pub struct Args {
     #[arg(short, long, default_value_t = 1024, value_name = "NUM")]
     pub conn_limit: usize,
 
+    /// The most connections at a time from one address, or from one /64 of IPv6, HTTP's among them; 0 for any number.
+    #[arg(long, default_value_t = 0, value_name = "NUM")]
+    pub conn_limit_per_address: usize,
+
     /// I/O threads. There is one storage thread besides, always. Without it, one for each other core, at most 4.
     #[arg(short, long, value_name = "NUM")]
     pub threads: Option<usize>,

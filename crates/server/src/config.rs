@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -27,6 +28,8 @@ pub struct Config {
     pub unix_mask: u32,
     /// Connections at a time.
     pub connections_max: usize,
+    /// The same of one address, where that is bounded.
+    pub address_connections_max: Option<NonZeroUsize>,
     /// Connections that the system may queue.
     pub backlog: i32,
     /// I/O threads.
@@ -210,6 +213,7 @@ impl Default for Config {
             listen: Listen::Tcp(vec![(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Security::Tls)]),
             unix_mask: 0o700,
             connections_max: 1024,
+            address_connections_max: None,
             backlog: 1024,
             threads: 1,
             memory_bytes_max: 64 << 20,
@@ -277,6 +281,7 @@ impl Config {
             listen: listen(args)?,
             unix_mask: unix_mask(&args.unix_mask)?,
             connections_max: at_least_one("-c", args.conn_limit)?,
+            address_connections_max: NonZeroUsize::new(args.conn_limit_per_address),
             backlog: args.listen_backlog,
             threads: at_least_one("-t", args.threads.unwrap_or_else(default_threads))?,
             memory_bytes_max,

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
+use crate::net::addresses::Addresses;
 use crate::snapshot;
 use crate::tls::Context;
 
@@ -22,6 +23,8 @@ pub struct Server {
     pub config: Config,
     /// The way in, where not everybody belongs. It is closed until there are users.
     pub access: Option<Access>,
+    /// Who has how many connections, where each address may have so many only.
+    pub addresses: Option<Arc<Addresses>>,
     /// The time.
     pub clock: Clock,
     /// What the event loops count.
@@ -55,6 +58,7 @@ impl Server {
             latency: Latency::new(config.threads),
             stage: AtomicU8::new(Stage::Ready as u8),
             access: config.auth.as_ref().map(|auth| Access::closed(auth.limits, auth.mechanisms)),
+            addresses: config.address_connections_max.map(|limit| Arc::new(Addresses::new(limit))),
             tls: None,
             config,
             clock,
@@ -142,6 +146,8 @@ pub struct ServerCounters {
     pub total_connections: AtomicU64,
     /// Connections refused because there were too many.
     pub rejected_connections: AtomicU64,
+    /// Connections refused because their address had too many.
+    pub rejected_per_address: AtomicU64,
     /// Times that no connection could be accepted.
     pub listen_disabled_num: AtomicU64,
     /// Bytes from clients.
@@ -165,6 +171,7 @@ impl ServerCounters {
         for counter in [
             &self.total_connections,
             &self.rejected_connections,
+            &self.rejected_per_address,
             &self.listen_disabled_num,
             &self.bytes_read,
             &self.bytes_written,

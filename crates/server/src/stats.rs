@@ -5,6 +5,7 @@
 //! memcached's. Where memcached speaks of slabs, the log is told as one class with chunks of 8 bytes, the unit in
 //! which it hands out room.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +65,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("curr_connections", count(&counters.curr_connections)),
         line("total_connections", count(&counters.total_connections)),
         line("rejected_connections", count(&counters.rejected_connections)),
+        line("rejected_per_address", count(&counters.rejected_per_address)),
         line("connection_structures", count(&counters.curr_connections)),
     ];
     lines.extend(figures.counters.lines().into_iter().map(|(name, value)| line(name, value)));
@@ -205,6 +207,7 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
     let mut lines = vec![
         line("maxbytes", config.memory_bytes_max),
         line("maxconns", config.connections_max),
+        line("maxconns_per_address", config.address_connections_max.map_or(0, NonZeroUsize::get)),
         line("tcpport", config.tcp_port_told()),
         line("udpport", 0),
         line("inter", config.listen_told()),

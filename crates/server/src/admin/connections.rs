@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ use crate::limits::{
     HTTP_HEAD_BYTES_MAX, HTTP_STALL_MS, LINGER_BYTES, LINGER_MS,
 };
 use crate::meter::{Charge, Use};
-use crate::server::Stage;
+use crate::net::addresses::Seat;
+use crate::server::{ServerCounters, Stage};
 
 /// What a client is answered that does not finish the head of its request.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -51,11 +52,12 @@ pub(super) async fn serve(listener: TcpListener, shared: &Rc<Shared>) -> io::Res
         let Some(accepted) = before(&mut end, listener.accept()).await else { break };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((socket, _)) => {
+            Ok((socket, peer)) => {
+                let Ok(seat) = seat_of(peer.ip(), shared) else { continue };
                 let shared = Rc::clone(shared);
                 connections.spawn_local(async move {
                     serve_one(socket, &shared).await;
-                    drop(place);
+                    drop((place, seat));
                 });
             }
             Err(error) => {
@@ -71,6 +73,15 @@ pub(super) async fn serve(listener: TcpListener, shared: &Rc<Shared>) -> io::Res
     }
     answers.abort();
     Ok(())
+}
+
+/// A place among the connections of its address, where that may have so many only. One too many is closed.
+fn seat_of(address: IpAddr, shared: &Shared) -> Result<Option<Box<Seat>>, ()> {
+    let Some(addresses) = &shared.server.addresses else { return Ok(None) };
+    addresses.enter(address).map(Some).ok_or_else(|| {
+        log::debug!("HTTP: too many connections from {address}");
+        ServerCounters::add(&shared.server.counters.rejected_per_address, 1);
+    })
 }
 
 /// What `work` comes to, if it does before the end.

@@ -5,14 +5,15 @@ mod lines;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::client::{Answer, Client, Request, number, op, status, stored, wait_until};
-use crate::harness::{Random, Response, Server};
+use crate::harness::{PATIENCE, Random, Response, Server};
+use crate::http::Http;
 
 const MIB: usize = 1 << 20;
 
@@ -218,6 +219,46 @@ fn a_connection_too_many_is_told_so_and_there_is_room_again_after_a_close() {
     }
     assert_eq!(clients[0].stat("rejected_connections"), 3);
     assert_eq!(clients[0].stat("curr_connections"), 5);
+    clients.pop();
+    wait_until("there is room again", || {
+        let mut stream = server.connect();
+        stream.write_all(&Request::new(op::NOOP).bytes()).unwrap();
+        Response::read(&mut stream).is_ok_and(|answer| answer.is_some_and(|answer| answer.header[0] == 0x81))
+    });
+}
+
+/// A connection from another address of the loopback interface.
+fn connect_from(address: [u8; 4], server: &Server) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&server.addr().into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
+#[test]
+fn an_address_has_its_share_of_connections_and_others_have_theirs() {
+    const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+    let server = Server::start(&["--conn-limit-per-address", "3", "--http", "0"]);
+    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(&server)).collect();
+    let mut http = Http::connect(server.http());
+    assert_eq!(http.get("/healthz").status, 200, "HTTP counts as well");
+    for _ in 0..2 {
+        let refused = Client::over(server.connect()).rest().expect("an orderly close");
+        assert_eq!(refused.escape_ascii().to_string(), TOO_MANY.escape_ascii().to_string());
+    }
+    let refused = TcpStream::connect(server.http()).unwrap();
+    refused.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!((&refused).read(&mut [0]).unwrap(), 0, "closed");
+    let mut others: Vec<_> = (0..3).map(|_| Client::over(connect_from([127, 0, 0, 2], &server))).collect();
+    for client in clients.iter_mut().chain(&mut others) {
+        client.assert_in_step();
+    }
+    assert_eq!(clients[0].stat("rejected_per_address"), 3);
+    assert_eq!(clients[0].stat("rejected_connections"), 0);
+    assert_eq!(clients[0].stats("settings")["maxconns_per_address"], "3");
+    let metrics = http.get("/metrics");
+    assert!(metrics.text().contains("\nmemwire_connections_rejected_per_address_total 3\n"));
     clients.pop();
     wait_until("there is room again", || {
         let mut stream = server.connect();
