@@ -20,8 +20,8 @@ Environment:
 Signals:
   SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0
   SIGUSR1 with --snapshot   Take a snapshot instead
-  SIGHUP                    With -S, -Y or TLS, read password file and certificates again; else the
-                            same as the others, and with -d it is ignored";
+  SIGHUP                    Read password file, certificates and, of the file of --config, `verbose`
+                            again; without any the same as the others, and with -d it is ignored";
 
 /// A memcached server that stores what it sends.
 ///

@@ -15,7 +15,7 @@ use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
 use memwire::server::{Server, Stage};
 use memwire::service::settings::{self, Refusal};
-use memwire::service::{self, State};
+use memwire::service::{self, State, logging, reload};
 use memwire::snapshot::{self, restore};
 use memwire::storage::{self, Engine};
 
@@ -53,20 +53,17 @@ fn main() -> ExitCode {
     if let Ok(Args { task: Some(Task::Passwd { user }), .. }) = Args::try_parse_from(&typed) {
         return passwd(&user).map_or_else(|error| fail(EXIT_USAGE, &error), |()| ExitCode::SUCCESS);
     }
-    let mut settings = match settings::gather(&typed, std::env::vars_os()) {
+    let settings = match settings::gather(&typed, std::env::vars_os()) {
         Ok(settings) => settings,
         Err(Refusal::Usage(error)) => return usage(&error),
         Err(Refusal::Sentence(error)) => return fail(EXIT_USAGE, &error),
     };
-    let args = &mut settings.args;
-    if args.enable_sasl && args.auth_file.is_none() && args.sasl_pwdb.is_none() {
-        args.sasl_pwdb = std::env::var_os("MEMCACHED_SASL_PWDB").map(Into::into);
-    }
+    let args = &settings.args;
     if args.license {
         print!("{}", include_str!("../../../LICENSE"));
         return ExitCode::SUCCESS;
     }
-    start_log(args.verbose);
+    logging::start(args.verbose);
     let resolved = match Config::resolve(args) {
         Ok(resolved) => resolved,
         Err(error) => return fail(EXIT_USAGE, &error),
@@ -78,7 +75,11 @@ fn main() -> ExitCode {
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
-    match run(resolved) {
+    let options = match reload::Options::of(&settings, typed) {
+        Ok(options) => options,
+        Err(error) => return fail(EXIT_SYSTEM, &error),
+    };
+    match run(resolved, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => fail(code, &why),
     }
@@ -109,17 +110,7 @@ fn passwd(user: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn start_log(verbosity: u8) {
-    let level = match verbosity {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
-}
-
-fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
+fn run(Resolved { mut config, warnings }: Resolved, options: Option<reload::Options>) -> Result<(), Failure> {
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -145,6 +136,7 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     if let Some(user) = user {
         process::become_user(&user, listeners.unix_path())?;
     }
+    reload::spawn(&server, options).map_err(|error| format!("reload thread: {error}"))?;
     serve(&server, engine, listeners, http, signals)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
 use crate::net::addresses::Addresses;
+use crate::service::reload;
 use crate::snapshot;
 use crate::tls::Context;
 
@@ -39,6 +40,8 @@ pub struct Server {
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
     pub unfinished: Arc<Receiving>,
+    /// The way to the thread that reads files again.
+    pub reloads: reload::Handle,
     /// The way to the snapshot thread.
     pub snapshots: snapshot::Handle,
     stage: AtomicU8,
@@ -64,6 +67,7 @@ impl Server {
             clock,
             client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
+            reloads: reload::Handle::default(),
             snapshots: snapshot::Handle::default(),
             hasher: FixedState::with_seed(seed),
         }

@@ -16,6 +16,7 @@ use crate::config::{Dump, Shutdown};
 use crate::figures::{Group, StorageFigures, StorageStats};
 use crate::meter::Use;
 use crate::server::Server;
+use crate::service::logging;
 use crate::storage::log::record::RECORD_ALIGN;
 use crate::tls::Options;
 use crate::tls::options::{LeastVersion, Resumption, Verify};
@@ -99,6 +100,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         lines.extend([
             line("ssl_handshake_errors", count(&tls.counters.handshake_errors)),
             line("ssl_handshake_timeouts", count(&tls.counters.handshake_timeouts)),
+            line("ssl_refresh_errors", count(&tls.counters.refresh_errors)),
             line("time_since_server_cert_refresh", tls.since_refresh()),
         ]);
     }
@@ -211,7 +213,7 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
         line("tcpport", config.tcp_port_told()),
         line("udpport", 0),
         line("inter", config.listen_told()),
-        line("verbosity", config.verbosity),
+        line("verbosity", logging::verbosity()),
         line("oldest", 0),
         line("evictions", on(config.evictions())),
         line("domain_socket", config.unix_socket_told()),

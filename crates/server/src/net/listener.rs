@@ -23,9 +23,9 @@ use crate::net::event_loop::Handle;
 use crate::net::inherited;
 use crate::net::socket::{Socket, Transport};
 use crate::net::tls::TlsSocket;
-use crate::process;
 use crate::server::Server;
 use crate::server::ServerCounters;
+use crate::service::reload::What;
 use crate::snapshot::Asked;
 use crate::tls::Context;
 
@@ -138,28 +138,14 @@ impl Listeners {
 /// Whether a signal asks for the end. One may ask for files to be read again, one for a snapshot.
 fn is_meant_to_end(signal: i32, server: &Server) -> bool {
     match signal {
-        SIGHUP if server.access.is_some() || server.tls.is_some() => {
-            read_again(server);
+        SIGHUP if server.reloads.is_of_use() => {
+            server.reloads.ask(What::All);
             false
         }
         // A server in the background has no terminal that could hang up.
         SIGHUP => !server.config.process.daemon,
         SIGUSR1 => server.snapshots.take() == Asked::Off,
         _ => true,
-    }
-}
-
-/// Reads password file and certificates again. Where one is bad, the log says so, and what was there stays.
-fn read_again(server: &Server) {
-    if server.access.is_some() {
-        match process::load_users(server) {
-            Ok(()) => log::info!("the password file was read again"),
-            Err(why) => log::error!("the users stay as they were: {why}"),
-        }
-    }
-    if let Some(tls) = &server.tls {
-        // The log says how it went.
-        let _ = tls.reload();
     }
 }
 

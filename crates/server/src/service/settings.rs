@@ -23,6 +23,8 @@ use crate::args::Args;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What an environment variable's name begins with.
 const PREFIX: &str = "MEMWIRE_";
+/// memcached's own variable, for `-S`.
+const PASSWORD_FILE: &str = "MEMCACHED_SASL_PWDB";
 /// Options that say what to do instead of serving, or where the others are.
 const NO_SETTINGS: &[&str] = &["config", "print-config", "license"];
 
@@ -33,6 +35,8 @@ pub struct Settings {
     pub args: Args,
     /// A sentence for each thing that was not understood, and does no harm.
     pub warnings: Vec<String>,
+    /// The file that they come from, as it was named.
+    pub file: Option<PathBuf>,
     matches: ArgMatches,
 }
 
@@ -78,8 +82,8 @@ pub fn gather(
     let matches = parse(typed.to_vec())?;
     let mut environment = from_environment(&command, environment)?;
     let file = matches.get_one::<PathBuf>("config").cloned().or(environment.file.take());
-    let mut layer = match file {
-        Some(path) => from_file(&command, &path).map_err(|why| format!("{}: {why}", path.display()))?,
+    let mut layer = match &file {
+        Some(path) => from_file(&command, path).map_err(|why| format!("{}: {why}", path.display()))?,
         None => Layer::new(),
     };
     layer.append(&mut environment.layer);
@@ -89,8 +93,11 @@ pub fn gather(
     });
 
     let matches = parse(layer.into_values().flatten().chain(typed.iter().cloned()).collect())?;
-    let args = Args::from_arg_matches(&matches)?;
-    Ok(Settings { args, warnings: environment.warnings, matches })
+    let mut args = Args::from_arg_matches(&matches)?;
+    if args.enable_sasl && args.auth_file.is_none() && args.sasl_pwdb.is_none() {
+        args.sasl_pwdb = environment.password_file;
+    }
+    Ok(Settings { args, warnings: environment.warnings, file, matches })
 }
 
 impl Settings {
@@ -236,6 +243,7 @@ fn hint(command: &Command, name: &str) -> String {
 struct Environment {
     layer: Layer,
     file: Option<PathBuf>,
+    password_file: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -245,6 +253,10 @@ fn from_environment(
 ) -> Result<Environment, String> {
     let mut found = Environment::default();
     for (variable, value) in variables {
+        if variable == PASSWORD_FILE {
+            found.password_file = Some(value.into());
+            continue;
+        }
         let Some(name) = variable.to_str().and_then(|variable| variable.strip_prefix(PREFIX)) else {
             continue;
         };

@@ -13,6 +13,7 @@ mod http;
 mod memory;
 mod process;
 mod protocols;
+mod reload;
 mod service;
 mod snapshot;
 mod statistics;
