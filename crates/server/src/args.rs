@@ -144,10 +144,10 @@ pub struct Args {
     #[arg(short = 'X', long)]
     pub disable_dumping: bool,
 
-    /// Serve HTTP on this address: metrics, health, keys, and a page. A port alone is one of the loopback interface.
-    /// HTTP asks for no password.
-    #[arg(long, value_name = "ADDR")]
-    pub http: Option<String>,
+    /// Serve HTTP on these addresses: metrics, health, keys, and a page. A port alone is one of the loopback interface.
+    /// With -S or -Y it asks for name and password (Basic), with -Z it has TLS, but for addresses with `notls:` before them.
+    #[arg(long, value_delimiter = ',', action = ArgAction::Append, value_name = "ADDR")]
+    pub http: Vec<String>,
 
     /// Let clients of the binary protocol wait for an item to change: opcode 0x77, see README. HTTP's can in any case.
     #[arg(long)]

@@ -120,7 +120,8 @@ fn run(Resolved { mut config, warnings }: Resolved, options: Option<reload::Opti
     }
     // What can fail, fails before the process leaves the terminal. Ports below 1024 are taken before root is given up.
     let listeners = listener::Listeners::open(&config)?;
-    let http = config.http.map(admin::Listener::open).transpose()?;
+    let http = config.http.iter().map(|(address, security)| admin::Listener::open(*address, *security));
+    let http = http.collect::<Result<Vec<_>, _>>()?;
     config.listen = config.listen.with_ports_of(&listeners.tcp_addresses());
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
@@ -146,7 +147,7 @@ fn serve(
     server: &Arc<Server>,
     engine: Engine,
     listeners: listener::Listeners,
-    http: Option<admin::Listener>,
+    http: Vec<admin::Listener>,
     signals: listener::Signals,
 ) -> Result<(), String> {
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
@@ -157,12 +158,13 @@ fn serve(
         .collect();
     let loops = loops.map_err(|error| format!("I/O threads: {error}"))?;
 
-    let http_port = http.as_ref().and_then(|http| http.address().ok());
+    let http_addresses: Vec<_> = http.iter().filter_map(|http| http.address().ok()).collect();
+    let http = Some(http).filter(|http| !http.is_empty());
     let http = http.map(|http| admin::spawn(http, Arc::clone(server), storage.storage())).transpose();
     let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
 
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
-        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http_port)?;
+        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), &http_addresses)?;
     }
     service::notify(State::Ready);
     let listened = listeners.run(signals, server, &loops);

@@ -3,7 +3,8 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | `connections` | accepting, and what slow, malformed and too many clients meet |
-//! | `stream` | a socket whose client must take what it is sent |
+//! | `stream` | a socket, with TLS or without, whose client must take what it is sent |
+//! | `guard` | who may come in |
 //! | `route` | which request goes where |
 //! | `answer` | responses, and errors in JSON |
 //! | `keys` | one item: GET, PUT, DELETE |
@@ -19,6 +20,7 @@
 mod answer;
 mod connections;
 mod desk;
+mod guard;
 mod keys;
 mod metrics;
 mod poll;
@@ -37,24 +39,25 @@ use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
+use crate::config::Security;
 use crate::hop::Storage;
 use crate::limits::HTTP_WATCHERS_MAX;
 use crate::server::{Server, Stage};
 
-/// The socket that HTTP comes in by.
+/// A socket that HTTP comes in by.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener(TcpListener, Security);
 
 impl Listener {
-    /// Opens it.
+    /// Opens it. Connections come with `security`, where there is TLS.
     ///
     /// # Errors
     /// A sentence that names the address and what the system said.
-    pub fn open(address: SocketAddr) -> Result<Self, String> {
+    pub fn open(address: SocketAddr, security: Security) -> Result<Self, String> {
         let open = || {
             let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
-            Ok(Self(listener))
+            Ok(Self(listener, security))
         };
         open().map_err(|error: io::Error| format!("--http: cannot listen on {address}: {error}"))
     }
@@ -89,7 +92,7 @@ struct Shared {
 ///
 /// # Errors
 /// Where the system gives no thread, or no poll.
-pub fn spawn(listener: Listener, server: Arc<Server>, storage: Storage) -> io::Result<Handle> {
+pub fn spawn(listeners: Vec<Listener>, server: Arc<Server>, storage: Storage) -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (stage, told) = watch::channel(Stage::Ready);
     let join = std::thread::Builder::new().name("http".into()).spawn(move || {
@@ -99,7 +102,7 @@ pub fn spawn(listener: Listener, server: Arc<Server>, storage: Storage) -> io::R
             stage: told,
             watchers: Semaphore::new(HTTP_WATCHERS_MAX),
         });
-        let outcome = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
+        let outcome = LocalSet::new().block_on(&runtime, connections::serve(listeners, &shared));
         if let Err(error) = outcome {
             log::error!("HTTP is not served any more: {error}");
         }

@@ -1,29 +1,47 @@
-//! A socket whose client must take what it is sent: one that takes nothing for a while is given up. How long a client
+//! A socket, with TLS or without, whose client must take what it is sent: one that takes nothing for a while is given up. How long a client
 //! may take to send something is the business of those who wait for it.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::limits::HTTP_STALL_MS;
+use crate::server::ServerCounters;
+use crate::tls;
+
+/// A stream of bytes both ways, of whatever kind.
+trait Duplex: AsyncRead + AsyncWrite + Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Debug> Duplex for T {}
+
+type Socket = Pin<Box<dyn Duplex>>;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     /// When it is given up, while it takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
-    pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, stalled: None }
+    /// Over `socket` itself, or over TLS, once its handshake is done.
+    pub(super) async fn open(socket: TcpStream, tls: Option<&Arc<tls::Context>>) -> io::Result<Self> {
+        let socket: Socket = match tls {
+            None => Box::pin(socket),
+            Some(tls) => Box::pin(handshake(socket, tls).await?),
+        };
+        Ok(Self { socket, stalled: None })
     }
 
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -40,13 +58,24 @@ impl Stream {
     }
 }
 
+/// One that comes to nothing is counted with those of other protocols.
+async fn handshake(socket: TcpStream, tls: &tls::Context) -> io::Result<TlsStream<TcpStream>> {
+    let time = Duration::from_millis(tls.options.handshake_ms_max);
+    let done = timeout(time, TlsAcceptor::from(tls.config()).accept(socket)).await;
+    if done.is_err() {
+        ServerCounters::add(&tls.counters.handshake_timeouts, 1);
+    }
+    let done = done.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+    done.inspect_err(|_| ServerCounters::add(&tls.counters.handshake_errors, 1))
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, room)
+        self.socket.as_mut().poll_read(context, room)
     }
 }
 
@@ -56,7 +85,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        let written = self.socket.as_mut().poll_write(context, bytes);
         self.watch(written, context)
     }
 
@@ -65,7 +94,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        let written = self.socket.as_mut().poll_write_vectored(context, slices);
         self.watch(written, context)
     }
 
@@ -74,10 +103,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        self.socket.as_mut().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        self.socket.as_mut().poll_shutdown(context)
     }
 }

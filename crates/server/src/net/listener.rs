@@ -347,15 +347,11 @@ fn cannot(address: impl std::fmt::Display) -> impl FnOnce(io::Error) -> String {
 }
 
 /// Writes the TCP ports to the file that `MEMCACHED_PORT_FILENAME` names, as memcached does it for test suites:
-/// a line for each address, `TCP INET: 11211`, and one for HTTP. The file appears whole.
+/// a line for each address, `TCP INET: 11211`, and for each one of HTTP. The file appears whole.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn write_port_file(
-    path: &Path,
-    addresses: &[SocketAddr],
-    http: Option<SocketAddr>,
-) -> Result<(), String> {
+pub fn write_port_file(path: &Path, addresses: &[SocketAddr], http: &[SocketAddr]) -> Result<(), String> {
     let mut text = Vec::new();
     for (name, address) in
         addresses.iter().map(|address| ("TCP", address)).chain(http.iter().map(|http| ("HTTP", http)))

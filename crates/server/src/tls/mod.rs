@@ -76,8 +76,13 @@ impl Context {
     /// # Errors
     /// What rustls reports.
     pub fn accept(&self) -> Result<ServerConnection, rustls::Error> {
-        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        ServerConnection::new(Arc::clone(&config))
+        ServerConnection::new(self.config())
+    }
+
+    /// What a connection begins with that comes now.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Seconds since the certificates were read last.

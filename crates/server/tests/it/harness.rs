@@ -52,10 +52,16 @@ impl Server {
 
     /// The address on which it serves HTTP.
     pub(crate) fn http(&self) -> SocketAddr {
+        *self.https().first().expect("HTTP is served")
+    }
+
+    /// All addresses on which it does.
+    pub(crate) fn https(&self) -> Vec<SocketAddr> {
         let ports =
             fs::read_to_string(self.directory.path().join("port")).expect("the server has told its ports");
-        let port = ports.lines().find_map(|line| line.strip_prefix("HTTP INET: ")).expect("HTTP is served");
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")))
+        let ports = ports.lines().filter_map(|line| line.strip_prefix("HTTP INET: "));
+        let address = |port: &str| (Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")).into();
+        ports.map(address).collect()
     }
 
     /// Its process id.

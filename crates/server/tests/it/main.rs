@@ -10,6 +10,7 @@ mod example_client;
 mod framing;
 mod harness;
 mod http;
+mod http_guard;
 mod memory;
 mod process;
 mod protocols;

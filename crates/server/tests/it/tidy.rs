@@ -60,7 +60,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/tls/",
         ],
     ),
-    ("rustls::", &["server/src/net/", "server/src/tls/"]),
+    ("rustls::", &["server/src/net/", "server/src/tls/", "server/src/admin/stream.rs"]),
     (
         "Instant::now",
         &["server/src/net/", "server/src/snapshot/", "server/src/clock.rs", "server/src/patience.rs"],

@@ -19,13 +19,13 @@ use crate::harness::{Memcached, PATIENCE, Random, Response, Server, packet, skip
 use certificates::{Authority, Identity, Material, Validity};
 
 /// A client's end of a TLS connection.
-type Tls<S = TcpStream> = StreamOwned<ClientConnection, S>;
+pub(crate) type Tls<S = TcpStream> = StreamOwned<ClientConnection, S>;
 
 fn start(material: &Material, args: &[&str]) -> Server {
     Server::start(&[&["-vv", "-Z", "-o", &material.options()], args].concat())
 }
 
-fn over<S: Read + Write>(socket: S, config: &Arc<ClientConfig>) -> Tls<S> {
+pub(crate) fn over<S: Read + Write>(socket: S, config: &Arc<ClientConfig>) -> Tls<S> {
     let name = ServerName::try_from("localhost").unwrap();
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), socket)
 }
@@ -45,7 +45,7 @@ fn asks<S: Read + Write>(tls: &mut Tls<S>, request: &[u8], expected: &[u8]) {
 
 /// Statistics, asked for in text.
 #[track_caller]
-fn stats(tls: &mut Tls, group: &str) -> String {
+pub(crate) fn stats(tls: &mut Tls, group: &str) -> String {
     tls.write_all(format!("stats{group}\r\n").as_bytes()).unwrap();
     let mut lines = String::new();
     let mut reader = BufReader::new(tls);
@@ -376,7 +376,7 @@ fn memcached_says_the_same() {
 }
 
 /// What a program answers that reads `input`.
-fn talk(program: &str, args: &[&str], input: &str) -> Option<Output> {
+pub(crate) fn talk(program: &str, args: &[&str], input: &str) -> Option<Output> {
     let mut command = Command::new("timeout");
     command.args(["60", program]).args(args);
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
