@@ -18,7 +18,7 @@ use crate::http::Http;
 const MIB: usize = 1 << 20;
 
 /// Memory of the server's process that is there.
-fn rss_bytes(server: &Server) -> usize {
+pub(crate) fn rss_bytes(server: &Server) -> usize {
     let path = format!("/proc/{}/status", server.pid());
     let status = fs::read_to_string(path).expect("the server runs");
     let kib = status
@@ -287,24 +287,29 @@ fn a_connection_too_many_that_has_sent_a_request_is_told_so_and_closed_in_order(
     only.assert_in_step();
 }
 
-#[test]
-fn ten_thousand_idle_connections_cost_little_memory() {
-    const CONNECTIONS_AIM: u64 = 10_000;
+/// Raises the limit of files, and says for how many connections there are enough. The server has the same limit, and some
+/// files of its own.
+pub(crate) fn have_files_for(connections: u64) -> u64 {
     const OTHER_FILES: u64 = 500;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let wanted = CONNECTIONS_AIM + OTHER_FILES;
+    let wanted = connections + OTHER_FILES;
     if hard < wanted {
         // Root may raise it.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
     }
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted.min(hard)), hard).unwrap();
-    // The server has the same limit, and some files of its own.
-    let count = CONNECTIONS_AIM.min(hard - OTHER_FILES);
+    connections.min(hard - OTHER_FILES)
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little_memory() {
+    const CONNECTIONS_AIM: u64 = 10_000;
+    let count = have_files_for(CONNECTIONS_AIM);
     let server = if count == CONNECTIONS_AIM {
         Server::start(&["-c", "12000"])
     } else {
-        println!("skipped: {CONNECTIONS_AIM} connections, with {count} for the file limit of {hard}");
+        println!("skipped: {CONNECTIONS_AIM} connections, with {count} for the file limit");
         Server::start(&["-c", &(count + 10).to_string()])
     };
     let mut observer = Client::connect(&server);

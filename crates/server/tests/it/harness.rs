@@ -57,11 +57,19 @@ impl Server {
 
     /// All addresses on which it does.
     pub(crate) fn https(&self) -> Vec<SocketAddr> {
+        self.addresses("HTTP INET: ")
+    }
+
+    /// All addresses on which it serves its other protocols.
+    pub(crate) fn tcp(&self) -> Vec<SocketAddr> {
+        self.addresses("TCP INET: ")
+    }
+
+    fn addresses(&self, of: &str) -> Vec<SocketAddr> {
         let ports =
             fs::read_to_string(self.directory.path().join("port")).expect("the server has told its ports");
-        let ports = ports.lines().filter_map(|line| line.strip_prefix("HTTP INET: "));
         let address = |port: &str| (Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")).into();
-        ports.map(address).collect()
+        ports.lines().filter_map(|line| line.strip_prefix(of)).map(address).collect()
     }
 
     /// Its process id.

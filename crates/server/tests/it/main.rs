@@ -18,6 +18,7 @@ mod reload;
 mod service;
 mod snapshot;
 mod statistics;
+mod strangers;
 mod tidy;
 mod tls;
 mod values;

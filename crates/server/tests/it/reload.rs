@@ -167,22 +167,15 @@ fn nobody_waits_for_a_password_file_that_is_slow() {
 fn nobody_waits_for_certificates_that_are_slow() {
     let material = Material::new();
     let server = Server::start(&["-t", "1", "-v", "-Z", "-o", &material.options(), "-l", "notls:127.0.0.1"]);
-    let port = || {
-        let log = server.log();
-        let mut ports = log.lines().filter_map(|line| line.split_once("listening on 127.0.0.1:"));
-        ports.next()?.1.split_once(',')?.0.parse::<u16>().ok()
-    };
-    wait_until("it listens", || port().is_some());
-    let connect = || Client::over(std::net::TcpStream::connect(("127.0.0.1", port().unwrap())).unwrap());
     let path = PathBuf::from(material.path("server.pem"));
     let chain = fs::read(&path).unwrap();
     make_slow(&path);
-    let mut asks = connect();
+    let mut asks = Client::connect(&server);
     asks.send(b"refresh_certs\r\nmn\r\n");
     asks.finish_sending();
     assert_eq!(asks.rest().unwrap(), b"OK\r\nMN\r\n");
     let mut pipe = once_it_is_read(&path);
-    connect().set("key", "value");
+    Client::connect(&server).set("key", "value");
     assert!(!server.log().contains("the certificates were read again"));
     pipe.write_all(&chain).unwrap();
     drop(pipe);

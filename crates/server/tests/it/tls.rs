@@ -268,13 +268,7 @@ fn an_address_may_be_without() {
     // The harness adds the one with TLS behind it.
     let mut clear = Client::connect(&server);
     clear.set("k", "abc");
-    let port = || {
-        let log = server.log();
-        let mut ports = log.lines().filter_map(|line| line.split_once("listening on 127.0.0.1:"));
-        ports.next_back()?.1.split_once(',')?.0.parse::<u16>().ok()
-    };
-    wait_until("both listen", || port().is_some_and(|port| port != server.port()));
-    let socket = TcpStream::connect(("127.0.0.1", port().unwrap())).unwrap();
+    let socket = TcpStream::connect(server.tcp()[1]).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut tls = over(socket, &material.authority.client(None, &[&TLS13]));
     asks(&mut tls, b"get k\r\n", b"VALUE k 0 3\r\nabc\r\nEND\r\n");
