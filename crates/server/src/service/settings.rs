@@ -138,8 +138,11 @@ fn typed_value(arg: &Arg, text: &str) -> Value {
     if is_text(arg) {
         return text.into();
     }
-    let number = text.parse::<i64>().map(Value::from);
-    number.or_else(|_| text.parse::<f64>().map(Value::from)).unwrap_or_else(|_| text.into())
+    // A number that TOML does not have stands in quotes, which are taken as well.
+    if arg.get_value_parser().type_id() == TypeId::of::<f64>() {
+        return text.parse::<f64>().map_or_else(|_| text.into(), Value::from);
+    }
+    text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
 }
 
 fn is_setting(arg: &Arg) -> bool {
@@ -159,6 +162,19 @@ fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| is_setting(arg) && arg.get_long() == Some(name))
 }
 
+/// What holds where a file with this text is all there is.
+///
+/// # Errors
+/// A sentence that names the line, or the option.
+pub fn of_file(text: &str) -> Result<Settings, String> {
+    let command = Args::command();
+    let layer = from_text(&command, text)?;
+    let arguments = [OsString::new()].into_iter().chain(layer.into_values().flatten());
+    let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+    Ok(Settings { args, warnings: Vec::new(), file: None, matches })
+}
+
 fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
@@ -166,6 +182,10 @@ fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
     if read as u64 > FILE_BYTES_MAX {
         return Err(format!("longer than {FILE_BYTES_MAX} bytes"));
     }
+    from_text(command, &text)
+}
+
+fn from_text(command: &Command, text: &str) -> Result<Layer, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line =
@@ -175,7 +195,7 @@ fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
     let mut layer = Layer::new();
     for (name, value) in table {
         let Some(arg) = option(command, &name) else {
-            return Err(format!("{name}: unknown option{}", hint(command, &name)));
+            return Err(format!("{}: unknown option{}", name.escape_debug(), hint(command, &name)));
         };
         let arguments =
             from_toml(arg, &name, &value).map_err(|wanted| format!("{name}: {wanted} is wanted"))?;
@@ -225,7 +245,10 @@ fn check(command: &Command, arguments: &[OsString]) -> Result<(), String> {
         {
             let text = error.to_string();
             let sentence = text.lines().next().unwrap_or_default();
-            Err(sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned())
+            // It quotes the value.
+            let sentence =
+                sentence.strip_prefix("error: ").unwrap_or(sentence).replace(char::is_control, " ");
+            Err(sentence)
         }
         _ => Ok(()),
     }
