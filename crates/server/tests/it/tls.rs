@@ -1,6 +1,7 @@
 //! TLS: every protocol over it, certificates of both sides, handshakes that come to nothing, and new certificates.
 
 pub(crate) mod certificates;
+mod clients;
 mod socket;
 
 use std::fs;
