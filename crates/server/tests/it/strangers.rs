@@ -1,18 +1,20 @@
 //! Clients in great numbers that begin to say who they are and leave: the others are served, in bounded memory.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 
 use crate::abuse::{have_files_for, rss_bytes};
-use crate::auth::{PasswordFile, authenticated, plain};
-use crate::client::{Client, Request, op, wait_until};
+use crate::auth::{PasswordFile, authenticated, plain, refused};
+use crate::client::{Client, Request, number, op, wait_until};
 use crate::harness::{PATIENCE, Random, Server, skip_or_fail};
 use crate::tls::certificates::Material;
 
@@ -135,5 +137,43 @@ struct OnDrop<F: Fn()>(F);
 impl<F: Fn()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         self.0();
+    }
+}
+
+/// Stops the process, and waits until none of its threads runs.
+fn stand_still(server: &Server) {
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
+    wait_until("it stands still", || {
+        let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        threads
+            .map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).unwrap())
+            .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, behind_name)| behind_name.starts_with('T')))
+    });
+}
+
+/// What costs much is done for one stranger at a time, with a member's turn between any two.
+#[test]
+fn a_member_does_not_wait_for_all_who_try_passwords() {
+    const COUNT: u64 = 200;
+    // One iteration, so that tests are fast where nothing is optimized.
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let users = PasswordFile::new(&format!("ann:pencil\nbob:SCRAM-SHA-256$1:c2FsdA==${key}:{key}\n"));
+    let server = Server::start(&["-t", "1", "-Y", users.path().to_str().unwrap()]);
+    let mut member = Client::connect(&server);
+    assert_eq!(member.ask(&plain("ann", "pencil")), authenticated());
+    let mut strangers: Vec<_> = (0..COUNT).map(|_| Client::connect(&server)).collect();
+    wait_until("all are there", || member.stat("curr_connections") == COUNT + 1);
+    // All that is said while it stands still is there at once when it goes on, the member's words last.
+    stand_still(&server);
+    for stranger in &mut strangers {
+        stranger.send(&plain("bob", "wrong").bytes());
+    }
+    member.ask_for_stats("");
+    kill(server.pid(), Signal::SIGCONT).unwrap();
+    let tried = number(&member.receive_stats(), "auth_cmds");
+    assert!(tried < COUNT / 10, "{tried} passwords were tried before the member's turn");
+    wait_until("all are tried", || member.stat("auth_errors") == COUNT);
+    for stranger in &mut strangers {
+        assert_eq!(stranger.receive(op::SASL_AUTH, 0), refused());
     }
 }
