@@ -263,11 +263,29 @@ pub enum Command {
     Watch {
         /// The version that the client knows.
         known: u64,
-        /// For how long, which is its front end's business.
+        /// For how long, which is its front end's business; 0 for no longer: it is answered as the item is.
         wait_ms: u32,
+        /// What it is told.
+        told: Watched,
     },
-    /// The end of waiting. The operation needs the key's hash alone.
+    /// The end of waiting, where nobody is answered. The operation needs the key's hash alone.
     Unwatch,
+}
+
+/// What a client is told who has waited for an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// The item; nothing where it is still as he knows it.
+    Item,
+    /// What `mg` tells, see [`Command::MetaGet`].
+    Meta {
+        /// Whether its value is wanted.
+        content: Content,
+        /// Whether that counts as a read.
+        reading: Reading,
+        /// What else is asked for, at this place in [`Batch::meta`].
+        options: Option<u32>,
+    },
 }
 
 /// Whether a value is wanted, or its length alone.

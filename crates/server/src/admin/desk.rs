@@ -12,7 +12,8 @@ use crossbeam_channel::Receiver;
 use tokio::sync::{Notify, oneshot};
 
 use crate::hop::{Bell, Home, Storage};
-use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
+use crate::limits::WATCH_WAIT_MS_MAX;
+use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag, Watched};
 use crate::server::Server;
 
 /// Asks the storage thread.
@@ -148,7 +149,7 @@ impl Watching<'_> {
     /// The item if it has another version than `known`; else this waits for that from here on.
     pub(super) async fn look(&mut self, known: u64) -> Result<Option<Answer>, Gone> {
         self.is_noted = true;
-        let asked = Command::Watch { known, wait_ms: 0 };
+        let asked = Command::Watch { known, wait_ms: WATCH_WAIT_MS_MAX, told: Watched::Item };
         let answer = self.desk.ask_as(self.id, self.server, Box::default(), asked, self.key).await?;
         self.is_noted = matches!(answer.reply, Reply::Waiting);
         Ok(if self.is_noted { None } else { Some(answer) })

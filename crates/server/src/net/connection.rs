@@ -186,7 +186,8 @@ impl<S: Transport> Connection<S> {
             self.wait = None;
             return true;
         }
-        self.wait.get_or_insert_with(|| Box::new(Wait::noted(op, batch))).note();
+        let session = &self.session;
+        self.wait.get_or_insert_with(|| Box::new(Wait::noted(session, op, batch))).note();
         if self.half_closed {
             self.end_wait();
         }
@@ -380,7 +381,7 @@ impl<S: Transport> Connection<S> {
                     self.take_reservation(reply);
                     false
                 }
-                Command::Watch { .. } | Command::Unwatch => self.take_look(op, reply, batch),
+                Command::Watch { .. } => self.take_look(op, reply, batch),
                 _ => true,
             };
             if is_told {
@@ -471,7 +472,7 @@ impl<S: Transport> Connection<S> {
 
     fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
         if let Some(wait) = &mut self.wait {
-            wait.ask(batch);
+            wait.ask(&mut self.session, batch, server);
             return Ok(());
         }
         if self.session.resume(batch) {

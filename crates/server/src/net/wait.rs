@@ -1,22 +1,21 @@
 //! A connection whose client waits for an item to change.
 //!
-//! The storage thread has noted it, and nothing else of the connection is looked at meanwhile. It asks again when the
-//! storage thread says that there may be a change, and takes its note back when the time is up; the answer to either
-//! ends the waiting, unless nothing has changed. See `storage::watch`.
+//! The storage thread has noted it, and nothing else of the connection is looked at meanwhile. Its request is kept, and
+//! asked again when the storage thread says that there may be a change, or when the time is up, and then without waiting;
+//! the answer ends the waiting, unless nothing has changed. See `storage::watch`.
 
 use std::time::Instant;
 
-use crate::message::{Batch, Command, KeyHash, Op, Tag};
-use crate::server::waiting_time;
+use crate::message::{Batch, Command, KeyHash, Op};
+use crate::server::{Server, waiting_time};
+use crate::session::Session;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Wait {
-    known: u64,
-    key: Box<[u8]>,
-    hash: KeyHash,
-    tag: Tag,
+    request: Box<[u8]>,
     until: Instant,
+    hash: KeyHash,
     stage: Stage,
 }
 
@@ -27,23 +26,20 @@ enum Stage {
     Noted,
     /// The storage thread has told of a change, and has ended its note.
     Changed,
-    /// The note is to be taken back.
+    /// The time is up.
     Over,
-    /// One of the two is on its way.
+    /// Its request is on its way again.
     Asking,
 }
 
 impl Wait {
     /// One that the storage thread has noted.
-    pub(super) fn noted(op: &Op, batch: &Batch) -> Self {
-        let (known, wait_ms) =
-            if let Command::Watch { known, wait_ms } = op.command { (known, wait_ms) } else { (0, 0) };
+    pub(super) fn noted(session: &Session, op: &Op, batch: &Batch) -> Self {
+        let wait_ms = if let Command::Watch { wait_ms, .. } = op.command { wait_ms } else { 0 };
         Self {
-            known,
-            key: batch.input.filled()[op.key.range()].into(),
-            hash: op.hash,
-            tag: op.tag,
+            request: batch.input.filled()[session.request(op, batch).range()].into(),
             until: Instant::now() + waiting_time(u64::from(wait_ms)),
+            hash: op.hash,
             stage: Stage::Noted,
         }
     }
@@ -87,14 +83,16 @@ impl Wait {
         matches!(self.stage, Stage::Changed | Stage::Over)
     }
 
-    /// Asks again, or takes its note back.
-    pub(super) fn ask(&mut self, batch: &mut Batch) {
-        let key = batch.input.add_aside(&self.key);
-        let command = match self.stage {
-            Stage::Over => Command::Unwatch,
-            _ => Command::Watch { known: self.known, wait_ms: 0 },
-        };
-        batch.ops.push(Op { command, key, hash: self.hash, starts_at: key.start, tag: self.tag });
+    /// Asks again.
+    pub(super) fn ask(&mut self, session: &mut Session, batch: &mut Batch, server: &Server) {
+        let request = batch.input.add_aside(&self.request);
+        session.parse(batch, request, server);
+        let asked = batch.ops.last_mut().map(|op| &mut op.command);
+        if self.stage == Stage::Over
+            && let Some(Command::Watch { wait_ms, .. }) = asked
+        {
+            *wait_ms = 0;
+        }
         self.stage = Stage::Asking;
     }
 }

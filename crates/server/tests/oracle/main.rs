@@ -18,6 +18,7 @@
 //! | [`scanning`] | walking over all items |
 //! | [`snapshot`] | all items as packets |
 //! | [`text`] | the text protocol, from the socket to the engine and back |
+//! | [`waiting`] | `mg` that waits for a change |
 
 mod cases;
 mod connections;
@@ -35,4 +36,5 @@ mod snapshot;
 mod stories;
 mod strings;
 mod text;
+mod waiting;
 mod world;
