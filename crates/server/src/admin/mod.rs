@@ -35,6 +35,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
@@ -99,18 +100,33 @@ pub fn spawn(listener: Listener, server: Arc<Server>) -> io::Result<Handle> {
     let (address, storage) = (listener.address().ok(), Arc::default());
     let asked = Arc::clone(&storage);
     let join = std::thread::Builder::new().name("http".into()).spawn(move || {
-        let shared = Rc::new(Shared {
-            server,
-            desk: desk::Desk::new(asked),
-            stage: told,
-            watchers: Semaphore::new(HTTP_WATCHERS_MAX),
-        });
+        let shared = Rc::new(Shared::new(server, asked, told));
         let outcome = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
         if let Err(error) = outcome {
             log::error!("HTTP is not served any more: {error}");
         }
     })?;
     Ok(Handle { address, stage, storage, join })
+}
+
+/// Serves one connection over anything, on the runtime of whoever calls: that may be a test with a clock of its own.
+pub async fn converse(
+    socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    server: Arc<Server>,
+    storage: Storage,
+) {
+    let (_stage, told) = watch::channel(Stage::Ready);
+    let shared = Rc::new(Shared::new(server, Arc::new(storage.into()), told));
+    tokio::select! {
+        () = shared.desk.hand_out() => {}
+        () = connections::serve_one(socket, &shared) => {}
+    }
+}
+
+impl Shared {
+    fn new(server: Arc<Server>, storage: Arc<OnceLock<Storage>>, stage: watch::Receiver<Stage>) -> Self {
+        Self { server, desk: desk::Desk::new(storage), stage, watchers: Semaphore::new(HTTP_WATCHERS_MAX) }
+    }
 }
 
 impl Handle {
