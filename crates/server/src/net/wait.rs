@@ -1,19 +1,18 @@
 //! A connection whose client waits for an item to change.
 //!
-//! The storage thread has noted it, and nothing else of the connection is looked at meanwhile. Its request is kept, and
-//! asked again when the storage thread says that there may be a change, or when the time is up, and then without waiting;
-//! the answer ends the waiting, unless nothing has changed. See `storage::watch`.
+//! The storage thread has noted it, and nothing else of the connection is looked at meanwhile. Its request stands before
+//! all that was sent behind it, as unread input: it is read again when the storage thread says that there may be a change,
+//! or when the time is up, and is then asked without waiting. The answer ends the waiting, unless nothing has changed. See
+//! `storage::watch`.
 
 use std::time::Instant;
 
-use crate::message::{Batch, Command, KeyHash, Op};
-use crate::server::{Server, waiting_time};
-use crate::session::Session;
+use crate::message::{Command, KeyHash, Op};
+use crate::server::waiting_time;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Wait {
-    request: Box<[u8]>,
     until: Instant,
     hash: KeyHash,
     stage: Stage,
@@ -34,14 +33,9 @@ enum Stage {
 
 impl Wait {
     /// One that the storage thread has noted.
-    pub(super) fn noted(session: &Session, op: &Op, batch: &Batch) -> Self {
+    pub(super) fn noted(op: &Op) -> Self {
         let wait_ms = if let Command::Watch { wait_ms, .. } = op.command { wait_ms } else { 0 };
-        Self {
-            request: batch.input.filled()[session.request(op, batch).range()].into(),
-            until: Instant::now() + waiting_time(u64::from(wait_ms)),
-            hash: op.hash,
-            stage: Stage::Noted,
-        }
+        Self { until: Instant::now() + waiting_time(u64::from(wait_ms)), hash: op.hash, stage: Stage::Noted }
     }
 
     /// The storage thread has noted it again.
@@ -73,7 +67,7 @@ impl Wait {
         }
     }
 
-    /// What it has asked was left for a later batch: only looking again can be.
+    /// What it has asked was left for a later batch.
     pub(super) fn was_left(&mut self) {
         self.stage = Stage::Changed;
     }
@@ -83,13 +77,10 @@ impl Wait {
         matches!(self.stage, Stage::Changed | Stage::Over)
     }
 
-    /// Asks again.
-    pub(super) fn ask(&mut self, session: &mut Session, batch: &mut Batch, server: &Server) {
-        let request = batch.input.add_aside(&self.request);
-        session.parse(batch, request, server);
-        let asked = batch.ops.last_mut().map(|op| &mut op.command);
+    /// Its request is asked again, as these operations.
+    pub(super) fn ask(&mut self, ops: &mut [Op]) {
         if self.stage == Stage::Over
-            && let Some(Command::Watch { wait_ms, .. }) = asked
+            && let Some(Op { command: Command::Watch { wait_ms, .. }, .. }) = ops.last_mut()
         {
             *wait_ms = 0;
         }

@@ -181,19 +181,6 @@ impl Session {
         }
     }
 
-    /// Where the whole request lies of an operation that waits and was put into `batch` last: its client may have to be
-    /// asked for again, by the same words.
-    #[must_use]
-    pub fn request(&self, op: &Op, batch: &Batch) -> Span {
-        match self {
-            Self::Text(_) => text::request_span(op, batch),
-            _ => Span {
-                start: op.starts_at,
-                len: op.key.start.saturating_add(op.key.len).saturating_sub(op.starts_at),
-            },
-        }
-    }
-
     /// Puts the answer to `op` into words.
     pub fn render(&mut self, op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
         if matches!(self, Self::Binary) && binary::is_exchange(op) {

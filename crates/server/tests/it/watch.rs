@@ -2,6 +2,7 @@
 //!
 //! A test sees that somebody waits by the figures, and not by time passing.
 
+mod cost;
 mod meta;
 
 use std::thread;

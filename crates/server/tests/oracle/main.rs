@@ -19,6 +19,7 @@
 //! | [`snapshot`] | all items as packets |
 //! | [`text`] | the text protocol, from the socket to the engine and back |
 //! | [`waiting`] | `mg` that waits for a change |
+//! | [`waking`] | who is told first of a change for which many wait |
 
 mod cases;
 mod connections;
@@ -37,4 +38,5 @@ mod stories;
 mod strings;
 mod text;
 mod waiting;
+mod waking;
 mod world;

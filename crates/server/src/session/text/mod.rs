@@ -212,14 +212,6 @@ impl Asked<'_> {
     }
 }
 
-/// The line of an operation, with its end.
-pub(super) fn request_span(op: &Op, batch: &Batch) -> Span {
-    let line = Note::of_tag(op.tag).line(op);
-    let rest = batch.input.filled().get(line.end()..).unwrap_or_default();
-    let end = memchr::memchr(b'\n', rest).map_or(0, |at| at.saturating_add(1));
-    Span { len: line.len.saturating_add(Span::new(0, end).len), ..line }
-}
-
 /// What a line asks for, and the value behind it.
 #[inline]
 fn request(line: Line<'_>, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Step {
