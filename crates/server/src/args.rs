@@ -145,7 +145,8 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub http: Option<String>,
 
-    /// Let clients of the binary protocol wait for an item to change: opcode 0x77, see README. HTTP's can in any case.
+    /// Let clients wait for an item to change: opcode 0x77 in the binary protocol, `mg` with `U`, see README. HTTP's can
+    /// in any case.
     #[arg(long)]
     pub watch: bool,
 

@@ -132,8 +132,9 @@ pub const HTTP_STALL_MS: u64 = 10_000;
 pub const WATCHERS_PER_KEY_MAX: usize = 4096;
 /// Connections that may wait for changes of any item.
 pub const WATCHERS_MAX: usize = 64 << 10;
-/// What each of them takes.
-pub const WATCHER_BYTES: usize = 160;
+/// What each of them takes: a note with the storage thread, and a place among its front end's. The request that is to be
+/// asked again is charged by its connection.
+pub const WATCHER_BYTES: usize = 128;
 /// Those that are woken between two batches.
 pub const WAKES_PER_TURN: usize = 1024;
 /// Of the connections of HTTP so many may wait for changes: the rest is for who wants to know how the server is.

@@ -136,15 +136,21 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     let server = Arc::new(Server::new(config, Clock::start(), seed).with_tls()?);
     process::load_users(&server)?;
     let config = &server.config;
-    // Before the terminal is left, so that a damaged snapshot is told there.
-    let engine = restore::engine(&server)?;
+    server.enter(Stage::Restoring);
+    // Before the terminal is left, so that a damaged snapshot is told there. Threads would not come along.
+    let restored = config.process.daemon.then(|| restore::engine(&server)).transpose()?;
 
     process::go_into_background(&config.process, config.verbosity)?;
-    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
     let _pid_file = PidFile::write(&config.process)?;
     if let Some(user) = user {
         process::become_user(&user, listeners.unix_path())?;
     }
+    // It tells how the server is while that restores.
+    let http = http.map(|http| admin::spawn(http, Arc::clone(&server))).transpose();
+    let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
+    let engine = restored.map_or_else(|| restore::engine(&server), Ok)?;
+    // Until here they end the process as they do by themselves: nobody has been served.
+    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
     serve(&server, engine, listeners, http, signals)?;
     Ok(())
 }
@@ -154,7 +160,7 @@ fn serve(
     server: &Arc<Server>,
     engine: Engine,
     listeners: listener::Listeners,
-    http: Option<admin::Listener>,
+    http: Option<admin::Handle>,
     signals: listener::Signals,
 ) -> Result<(), String> {
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
@@ -165,11 +171,13 @@ fn serve(
         .collect();
     let loops = loops.map_err(|error| format!("I/O threads: {error}"))?;
 
-    let http_port = http.as_ref().and_then(|http| http.address().ok());
-    let http = http.map(|http| admin::spawn(http, Arc::clone(server), storage.storage())).transpose();
-    let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
+    if let Some(http) = &http {
+        http.open(storage.storage());
+    }
+    server.enter(Stage::Ready);
 
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
+        let http_port = http.as_ref().and_then(admin::Handle::address);
         listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http_port)?;
     }
     service::notify(State::Ready);

@@ -18,8 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -52,6 +51,8 @@ pub(super) async fn serve(listener: TcpListener, shared: &Rc<Shared>) -> io::Res
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((socket, _)) => {
+                // Where the system refuses it, answers take longer.
+                let _ = socket.set_nodelay(true);
                 let shared = Rc::clone(shared);
                 connections.spawn_local(async move {
                     serve_one(socket, &shared).await;
@@ -86,9 +87,8 @@ async fn ended(stage: &mut watch::Receiver<Stage>) {
     while stage.changed().await.is_ok() {}
 }
 
-async fn serve_one(socket: TcpStream, shared: &Rc<Shared>) {
-    // Where the system refuses it, answers take longer.
-    let _ = socket.set_nodelay(true);
+/// Serves a client until his connection ends.
+pub(super) async fn serve_one(socket: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shared>) {
     let _charge = Charge::of(HTTP_CONNECTION_BYTES, &shared.server.meter, Use::Working);
     let serving = Rc::clone(shared);
     let service = service_fn(move |request: Request<Incoming>| -> Pin<Box<dyn Future<Output = Outcome>>> {
@@ -123,7 +123,10 @@ async fn serve_one(socket: TcpStream, shared: &Rc<Shared>) {
 type Outcome = Result<Answer, Infallible>;
 
 /// Reads on for a while, so that what was written arrives.
-async fn say_goodbye(mut stream: Stream, is_slow: bool) -> io::Result<()> {
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: Stream<S>,
+    is_slow: bool,
+) -> io::Result<()> {
     if is_slow {
         stream.write_all(TOO_SLOW).await?;
     }
