@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | [`source`] | all choices |
 //! | [`world`] | who does the next step; the queue to the engine, the clock, and what must hold |
+//! | [`report`] | how much of everything has happened |
 //! | [`client`] | a client, and whether it reads what it is owed |
 //! | [`requests`] | what clients ask for |
 //! | [`owed`] | what a request is owed, by its bytes |
@@ -30,14 +31,16 @@ pub mod evicted;
 pub mod link;
 pub mod oracle;
 pub mod owed;
+pub mod report;
 pub mod requests;
 pub mod source;
 pub mod trace;
 pub mod world;
 
+pub use report::Report;
 pub use source::Source;
 pub use trace::Failure;
-pub use world::{Report, run};
+pub use world::run;
 
 /// What a run is to be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
