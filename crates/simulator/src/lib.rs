@@ -20,6 +20,7 @@
 //! | [`link`] | the network between a client and the server |
 //! | [`event_loop`] | what an I/O thread does, step by step |
 //! | [`evicted`] | which items may be missing |
+//! | [`snapshots`] | what the snapshot thread does, step by step, and what each file stands for |
 //! | [`trace`] | what happened |
 //! | [`ask`] | one operation, and what it is answered |
 //! | [`oracle`] | the plain map that knows the right answer |
@@ -33,6 +34,7 @@ pub mod oracle;
 pub mod owed;
 pub mod report;
 pub mod requests;
+pub mod snapshots;
 pub mod source;
 pub mod trace;
 pub mod world;
@@ -62,6 +64,8 @@ pub enum Fault {
     TornValue,
     /// Now and then the poll forgets to report something.
     LostEvent,
+    /// Now and then a piece of a snapshot is not written.
+    LostPiece,
 }
 
 impl Options {

@@ -75,16 +75,24 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn report(&mut self) -> Report {
-        let mut report = std::mem::take(&mut self.report);
-        report.trace = self.trace.hash();
-        report.steps = self.trace.step;
+    /// Adds up what the loops have counted.
+    pub(super) fn count_loops(&mut self) {
+        let report = &mut self.report;
         report.evicted += self.oracle.lost;
         for event_loop in &self.loops {
             report.put_back += event_loop.put_back;
             report.late_answers += event_loop.late_answers;
             report.without_room += event_loop.without_room;
         }
+    }
+
+    pub(super) fn report(&mut self) -> Report {
+        self.count_loops();
+        let mut report = std::mem::take(&mut self.report);
+        report.trace = self.trace.hash();
+        report.steps = self.trace.step;
+        report.snapshots = self.snapshots.taken;
+        report.begun_anew = self.snapshots.begun_anew;
         report.short_writes = self.clients.iter().map(|client| client.link().short_writes).sum();
         report
     }

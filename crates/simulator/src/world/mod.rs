@@ -1,6 +1,7 @@
 //! Who does the next step, and what must hold behind it.
 
 mod end;
+mod restart;
 mod storage;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,9 +24,11 @@ use crate::link::{Link, Socket, Tears};
 use crate::oracle::Oracle;
 use crate::report::Report;
 use crate::requests::{Appetite, Maker};
+use crate::snapshots::Snapshots;
 use crate::source::Source;
 use crate::trace::{Event, Failure, Trace};
 use crate::{Fault, Options};
+pub use restart::Ending;
 
 /// Memory of which a run never wants for more.
 const AMPLE_BYTES: usize = 64 << 20;
@@ -82,8 +85,21 @@ struct World {
     evicted: Evicted,
     /// Whether clients held too much when the batch under way began.
     crowding: Crowding,
+    snapshots: Snapshots,
+    /// Whether there are any, and how much the server comes to be restarted.
+    persistence: Persistence,
+    stress: Stress,
+    /// When the server was restarted last.
+    restarted_ms: u64,
     report: Report,
     trace: Trace,
+}
+
+/// Whether what is stored outlives the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Persistence {
+    None,
+    Snapshots,
 }
 
 #[derive(Clone, Copy)]
@@ -95,6 +111,8 @@ enum Step {
     Clock,
     Coming,
     Look,
+    Snapshot,
+    Restart,
 }
 
 #[derive(Clone, Copy)]
@@ -134,6 +152,7 @@ impl World {
             Versions::Told => source.pick(&[0, 0, u64::MAX - 100]),
             Versions::Hidden => 0,
         };
+        let persistence = source.pick(&[Persistence::None, Persistence::Snapshots]);
         let engine = EngineConfig { stress, newest_cas, ..server.config.engine() };
         let mut engine = Engine::new(engine, Arc::clone(&server.meter)).expect("address space");
         engine.report_evictions();
@@ -161,6 +180,10 @@ impl World {
             events_heard: 0,
             is_settling: false,
             load_bytes: 0,
+            snapshots: Snapshots::new(options.fault),
+            persistence,
+            stress,
+            restarted_ms: 0,
             report: Report::default(),
             trace,
         }
@@ -177,10 +200,19 @@ impl World {
             self.clients[client].check_rest().map_err(|why| told(client, &why))?;
         }
         self.end_all()?;
-        self.check_inventory()
+        self.snapshots.give_up();
+        self.check_inventory()?;
+        match self.persistence {
+            Persistence::None => Ok(()),
+            Persistence::Snapshots => self.restart(Ending::Orderly),
+        }
     }
 
     fn step(&mut self) -> Result<(), String> {
+        let (snapshot_weight, restart_weight) = match self.persistence {
+            Persistence::None => (0, 0),
+            Persistence::Snapshots => (8, 1),
+        };
         let step = self.source.weighted(&[
             (120, Step::Client),
             (50, Step::Turn),
@@ -189,6 +221,8 @@ impl World {
             (12, Step::Clock),
             (10, Step::Coming),
             (self.look_weight, Step::Look),
+            (snapshot_weight, Step::Snapshot),
+            (restart_weight, Step::Restart),
         ]);
         match step {
             Step::Client => self.client_acts(),
@@ -220,6 +254,12 @@ impl World {
                 let number = self.source.below(self.loops.len() as u32) as usize;
                 self.look(number)
             }
+            Step::Snapshot => self.go_on_with_snapshot().map(|_| ()),
+            Step::Restart => match self.source.below(20) {
+                0..=16 => Ok(()),
+                17 => self.restart(Ending::Orderly),
+                _ => self.restart(Ending::Crash),
+            },
         }
     }
 
