@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use memwire::config::Config;
+use memwire::message::Command;
 use wire::{Opcode, Response, ResponseHeader, Split};
 
+use crate::ask::Ask;
 use crate::link::{Link, Shared};
 use crate::owed::{Ending, Expected, Owed, Verdict};
 
@@ -173,6 +175,21 @@ impl Client {
         }
         self.is_dismissed = debt.owed.ending == Ending::Close;
         Ok(debt.owed)
+    }
+
+    /// What is to change that it waits for, with its request's mark, if that is what it asks for next.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn watched(&self) -> Result<(&Ask, u32), String> {
+        match self.owed.front() {
+            Some(Debt { owed: Owed { verdict: Verdict::Asks(ask), opaque, .. }, due_at, .. })
+                if matches!(ask.command, Command::Watch { .. }) && *due_at <= self.sent_bytes =>
+            {
+                Ok((ask, *opaque))
+            }
+            _ => Err("has not asked to wait for anything".into()),
+        }
     }
 
     /// It is to read this, when its time comes.

@@ -66,6 +66,10 @@ pub enum Fault {
     LostEvent,
     /// Now and then a piece of a snapshot is not written.
     LostPiece,
+    /// Now and then nobody is told of a change.
+    LostChange,
+    /// The storage thread is not told that one who has waited is gone.
+    ForgottenWaiter,
 }
 
 impl Options {

@@ -111,6 +111,15 @@ impl Oracle {
         Some(self.items.get(key)?.cas)
     }
 
+    /// The same as clients are told it, 0 for none.
+    #[must_use]
+    pub fn told_version(&self, key: &[u8]) -> u64 {
+        match self.versions {
+            Versions::Told => self.version(key).unwrap_or(0),
+            Versions::Hidden => 0,
+        }
+    }
+
     /// The time is `now`: what has ended by then goes.
     pub fn advance(&mut self, now: u32) {
         if self.flush_at.is_some_and(|at| at <= now) {
@@ -234,10 +243,11 @@ impl Oracle {
             | Command::Patch { .. }
             | Command::Expire { .. }
             | Command::Peek(_)
-            | Command::Watch { .. }
             | Command::Unwatch
             | Command::Take => Answer::Done,
             Command::Get => self.hit(key),
+            Command::Watch { known, .. } if self.told_version(key) == known => Answer::Waiting,
+            Command::Watch { .. } => self.hit(key),
             Command::GetAndTouch { expiration } => {
                 self.set_end(key, ends(expiration, now));
                 self.hit(key)

@@ -1,7 +1,7 @@
 //! What a request is owed: read off its bytes by the rules of the protocol, apart from the server's own session.
 
 use bytes::Bytes;
-use memwire::config::Config;
+use memwire::config::{Config, Watch};
 use memwire::figures::Group;
 use memwire::message::{Command, Older, Refusal};
 use memwire::storage::log::is_inline;
@@ -11,6 +11,11 @@ use wire::{
 };
 
 use crate::ask::{Answer, Ask, NOWHERE};
+
+/// The opcode with which clients wait for a change.
+pub const WATCH: Opcode = Opcode(0x77);
+/// The status of who may not.
+const BUSY: Status = Status::new(0x85);
 
 /// What a request is owed.
 #[derive(Debug)]
@@ -90,6 +95,9 @@ impl Owed {
     fn of_packet(packet: &Packet<'_, RequestHeader>, config: &Config) -> Self {
         let header = packet.header;
         let (opcode, opaque) = (header.opcode, header.opaque.get());
+        if opcode == WATCH && header.body_len.get() > 0 && config.watch == Watch::Allowed {
+            return Self::of_watch(packet);
+        }
         if let Err(reject) = shape::check(header) {
             return Self::refused(opcode, opaque, reject);
         }
@@ -111,6 +119,23 @@ impl Owed {
             due_bytes: if is_too_large { head_bytes } else { head_bytes + value.len() },
             value: if is_large { Size::Large } else { Size::Small },
         }
+    }
+
+    fn of_watch(packet: &Packet<'_, RequestHeader>) -> Self {
+        let (opcode, opaque) = (packet.header.opcode, packet.header.opaque.get());
+        let owed = |verdict, ending, due_bytes| Self {
+            opcode,
+            opaque,
+            verdict,
+            ending,
+            due_bytes,
+            value: Size::Small,
+        };
+        let Ok(wait_ms) = packet.extras.try_into().map(u32::from_be_bytes) else {
+            return owed(Verdict::Fails(Status::INVALID), Ending::Close, HEADER_BYTES);
+        };
+        let ask = Ask::new(packet.key, Command::Watch { known: packet.header.cas.get(), wait_ms });
+        owed(Verdict::Asks(ask), Ending::Stay, HEADER_BYTES + packet.extras.len() + packet.key.len())
     }
 
     fn refused(opcode: Opcode, opaque: u32, reject: Reject) -> Self {
@@ -158,6 +183,11 @@ impl Owed {
             }
             Answer::Touched { flags, cas } => {
                 packet(Response { extras: &flags.to_be_bytes(), ..success(*cas) })
+            }
+            Answer::Waiting => return None,
+            Answer::TooManyWait => {
+                let value = b"Too many wait";
+                packet(Response { value, status: BUSY, ..success(0) })
             }
             Answer::NotFound => self.error(Status::NOT_FOUND),
             Answer::Exists => self.error(Status::EXISTS),

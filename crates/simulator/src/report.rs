@@ -51,6 +51,14 @@ report! {
     without_room,
     /// Connections closed because their large value stalled.
     stalled,
+    /// Times that a client was noted to wait for a change.
+    waits,
+    /// Those who were told of one.
+    waits_told,
+    /// Those whose time was up.
+    waits_over,
+    /// Those who might not wait, because too many did.
+    waits_refused,
     /// Snapshots that were written to their end.
     snapshots,
     /// Snapshots that were begun anew because of a flush.

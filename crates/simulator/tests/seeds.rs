@@ -37,6 +37,7 @@ fn every_client_reads_what_it_is_owed() {
     if seeds() == SEEDS {
         let Report { large_hits, quiet, refusals, evicted, malformed, .. } = sum;
         let Report { snapshots, begun_anew, restarts, restored, .. } = sum;
+        let Report { waits, waits_told, waits_over, waits_refused, .. } = sum;
         let Report { put_back, late_answers, short_writes, without_room, stalled, .. } = sum;
         for (what, count, least) in [
             ("large values read", large_hits, 500),
@@ -49,8 +50,12 @@ fn every_client_reads_what_it_is_owed() {
             ("short writes", short_writes, 2000),
             ("values without room", without_room, 300),
             ("values that stalled", stalled, 50),
+            ("waits", waits, 500),
+            ("waits that were told", waits_told, 60),
+            ("waits that were over", waits_over, 300),
+            ("waits that were refused", waits_refused, 10),
             ("snapshots", snapshots, 500),
-            ("snapshots begun anew", begun_anew, 10),
+            ("snapshots begun anew", begun_anew, 5),
             ("restarts", restarts, 100),
             ("items restored", restored, 1000),
         ] {
@@ -112,4 +117,14 @@ fn an_event_that_is_lost_is_found() {
 #[test]
 fn a_piece_of_a_snapshot_that_is_lost_is_found() {
     is_found(Fault::LostPiece);
+}
+
+#[test]
+fn a_change_that_nobody_is_told_of_is_found() {
+    is_found(Fault::LostChange);
+}
+
+#[test]
+fn one_who_has_waited_and_is_not_forgotten_is_found() {
+    is_found(Fault::ForgottenWaiter);
 }

@@ -18,6 +18,9 @@ impl World {
         let mut moved = self.moved();
         for _ in 0..ROUNDS_MAX {
             for number in 0..self.loops.len() {
+                if self.waits.is_late {
+                    self.end_waits(number)?;
+                }
                 self.turn(number, Timers { linger: true, retry: idle_rounds % 2 == 1 });
                 if idle_rounds > 0 && idle_rounds % 2 == 0 {
                     self.look(number)?;
@@ -26,6 +29,7 @@ impl World {
             while !self.queue.is_empty() {
                 self.execute()?;
             }
+            self.maintain();
             for client in 0..self.clients.len() {
                 self.hurry(client)?;
             }

@@ -3,12 +3,13 @@
 mod end;
 mod restart;
 mod storage;
+mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use memwire::clock::Clock;
-use memwire::config::{Config, Protocol};
+use memwire::config::{Config, Protocol, Watch};
 use memwire::message::{Batch, ConnId};
 use memwire::meter::Crowding;
 use memwire::server::Server;
@@ -29,6 +30,7 @@ use crate::source::Source;
 use crate::trace::{Event, Failure, Trace};
 use crate::{Fault, Options};
 pub use restart::Ending;
+use waits::Waits;
 
 /// Memory of which a run never wants for more.
 const AMPLE_BYTES: usize = 64 << 20;
@@ -85,6 +87,7 @@ struct World {
     evicted: Evicted,
     /// Whether clients held too much when the batch under way began.
     crowding: Crowding,
+    waits: Waits,
     snapshots: Snapshots,
     /// Whether there are any, and how much the server comes to be restarted.
     persistence: Persistence,
@@ -113,6 +116,7 @@ enum Step {
     Look,
     Snapshot,
     Restart,
+    Patience,
 }
 
 #[derive(Clone, Copy)]
@@ -180,6 +184,7 @@ impl World {
             events_heard: 0,
             is_settling: false,
             load_bytes: 0,
+            waits: Waits::default(),
             snapshots: Snapshots::new(options.fault),
             persistence,
             stress,
@@ -190,11 +195,17 @@ impl World {
     }
 
     fn run(&mut self) -> Result<(), String> {
+        if self.server.config.watch == Watch::Allowed && self.source.one_in(2) {
+            self.let_crowd_wait();
+        }
         while self.trace.step < self.options.steps_max && !self.source.is_exhausted() {
             self.trace.step += 1;
             self.step()?;
         }
         self.trace.add(Event::Settling);
+        self.settle()?;
+        self.check_waits()?;
+        self.waits.is_late = true;
         self.settle()?;
         for client in 0..self.clients.len() {
             self.clients[client].check_rest().map_err(|why| told(client, &why))?;
@@ -223,6 +234,7 @@ impl World {
             (self.look_weight, Step::Look),
             (snapshot_weight, Step::Snapshot),
             (restart_weight, Step::Restart),
+            (1, Step::Patience),
         ]);
         match step {
             Step::Client => self.client_acts(),
@@ -234,9 +246,9 @@ impl World {
             }
             Step::Storage => self.execute(),
             Step::Maintenance => {
-                self.engine.maintain(self.now);
-                self.forget_evicted();
+                self.maintain();
                 self.trace.add(Event::Maintained { now: self.now });
+                self.check_notes()?;
                 self.check_memory()
             }
             Step::Clock => {
@@ -253,6 +265,10 @@ impl World {
             Step::Look => {
                 let number = self.source.below(self.loops.len() as u32) as usize;
                 self.look(number)
+            }
+            Step::Patience => {
+                let number = self.source.below(self.loops.len() as u32) as usize;
+                if self.source.one_in(6) { self.end_waits(number) } else { Ok(()) }
             }
             Step::Snapshot => self.go_on_with_snapshot().map(|_| ()),
             Step::Restart => match self.source.below(20) {
@@ -432,6 +448,7 @@ fn config(source: &mut Source) -> Config {
     let versions = source.weighted(&[(7, Versions::Told), (1, Versions::Hidden)]);
     let track_sizes = source.below(2) == 1;
     let detail_enabled = source.below(4) == 1;
+    let watch = source.pick(&[Watch::Refused, Watch::Allowed]);
     Config {
         memory_bytes_max,
         item_bytes_max,
@@ -439,6 +456,7 @@ fn config(source: &mut Source) -> Config {
         versions,
         track_sizes,
         detail_enabled,
+        watch,
         // All that clients send is binary, so a first byte that is not has a fault.
         protocol: Protocol::Binary,
         ..Config::default()

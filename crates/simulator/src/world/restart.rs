@@ -107,6 +107,7 @@ impl World {
         for client in &mut self.clients {
             client.give_up();
         }
+        self.forget_waits();
         self.queue.clear();
         self.owners.clear();
         // Keys are hashed with another seed each time.

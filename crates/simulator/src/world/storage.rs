@@ -33,7 +33,9 @@ impl World {
         self.load_bytes = self.engine.used_bytes();
         self.crowding = self.server.meter.crowding();
         self.oracle.advance(self.now);
+        self.engine.set_asking(self.loops[event_loop].home());
         self.engine.execute(&mut batch, self.now - if is_late { DAY_SECONDS } else { 0 });
+        self.engine.take_asking();
         self.trace.add(Event::Executed { event_loop, runs: batch.runs.len(), now: self.now });
         self.evicted.begin(self.engine.take_evicted());
         if batch.runs.first().is_some_and(|run| run.executed == 0) {
@@ -45,6 +47,12 @@ impl World {
                 let (op, reply) = (&batch.ops[at], &batch.replies[at]);
                 match op.command {
                     Command::Reserve { .. } => self.check_reservation(client, reply)?,
+                    Command::Watch { .. } => {
+                        self.check_watch(client, reply, &batch).map_err(|why| told(client, &why))?;
+                    }
+                    Command::Unwatch => {
+                        self.check_unwatch(client, reply).map_err(|why| told(client, &why))?;
+                    }
                     _ => self.check_answer(client, op, reply, &batch)?,
                 }
             }
@@ -52,7 +60,17 @@ impl World {
         self.forget_evicted();
         self.engine.verify()?;
         self.loops[event_loop].answer(batch);
+        self.tell_changes();
+        self.check_crowd()?;
         self.check_memory()
+    }
+
+    /// Does what nobody waits for.
+    pub(super) fn maintain(&mut self) {
+        self.oracle.advance(self.now);
+        self.engine.maintain(self.now);
+        self.forget_evicted();
+        self.tell_changes();
     }
 
     /// Room for a large value is made, or refused with a reason.
@@ -98,9 +116,9 @@ impl World {
     }
 
     /// A request that was executed.
-    fn check_done(&mut self, ask: &Ask, answer: &Answer) -> Result<(), String> {
+    pub(super) fn check_done(&mut self, ask: &Ask, answer: &Answer) -> Result<(), String> {
         if *answer == Answer::Refused(Refusal::OutOfMemory) {
-            if matches!(ask.command, Command::Get | Command::GetAndTouch { .. } | Command::Stats(_)) {
+            if is_read(ask.command) {
                 return self.check_unanswerable(ask);
             }
             let given = ask.given.as_ref().map_or(0, |given| given.value.0.len());
@@ -231,6 +249,9 @@ impl World {
         let StorageStats::Figures(figures) = &**stats else {
             return Err(format!("statistics are {stats:?}"));
         };
+        if figures.watcher_count > 0 && !self.has_crowd() {
+            return Err(format!("{} are noted, and nobody waits", figures.watcher_count));
+        }
         let items = self.oracle.items();
         if figures.item_count != items.len() {
             return Err(format!("{} items are counted, and there are {}", figures.item_count, items.len()));
@@ -272,6 +293,11 @@ impl World {
     }
 }
 
+/// Whether it changes no value.
+fn is_read(command: Command) -> bool {
+    matches!(command, Command::Get | Command::GetAndTouch { .. } | Command::Watch { .. } | Command::Stats(_))
+}
+
 /// Opcode and opaque of a request.
 fn mark(request: &[u8]) -> (Opcode, u32) {
     let opaque = request[12..16].first_chunk().expect("four bytes");
@@ -283,7 +309,7 @@ fn outcome(owed: &Owed, answer: &Answer) -> Outcome {
         return Outcome::Malformed;
     }
     match answer {
-        Answer::Done => Outcome::Done,
+        Answer::Done | Answer::Waiting | Answer::TooManyWait => Outcome::Done,
         Answer::Hit { value, .. } => Outcome::Hit { value_bytes: value.0.len() },
         Answer::Touched { .. } | Answer::Stored { .. } => Outcome::Stored,
         Answer::Counted { value, .. } => Outcome::Counted { value: *value },
