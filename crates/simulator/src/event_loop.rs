@@ -188,6 +188,18 @@ impl EventLoop {
         closed
     }
 
+    /// The time is up of all clients that have not said who they are: gives their connections.
+    pub fn end_strangers(&mut self, server: &Server) -> Vec<ConnId> {
+        let mut ids = self.connections.ids();
+        ids.retain(|id| {
+            self.connections.get_mut(*id).is_some_and(|connection| connection.close_if_stranger(server))
+        });
+        for id in &ids {
+            self.grant(*id);
+        }
+        ids
+    }
+
     /// The time is up of all clients that wait for a change: gives their connections.
     pub fn end_waits(&mut self) -> Vec<ConnId> {
         let mut over = Vec::new();

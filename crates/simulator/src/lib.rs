@@ -5,7 +5,9 @@
 //! moved. Who does the next step, and what, is chosen by a [`Source`]: from a seed, or from a fuzzer's bytes. There is
 //! no thread, no time, no address and no order by chance in it, so that a run can be repeated from its seed.
 //!
-//! Clients ask for everything there is, in pieces of any length, do not read for a while, break off in the middle.
+//! Clients ask for everything there is, in pieces of any length, do not read for a while, break off in the middle; they
+//! wait for changes, and where there are users they say who they are, or something else. The server is killed now and then,
+//! and filled again from a snapshot that was being written meanwhile.
 //! A plain map, the [`oracle`], is told the same requests in the order in which the engine executes them, and says what
 //! each client is to read, byte by byte.
 //!
@@ -17,6 +19,7 @@
 //! | [`client`] | a client, and whether it reads what it is owed |
 //! | [`requests`] | what clients ask for |
 //! | [`owed`] | what a request is owed, by its bytes |
+//! | [`stranger`] | how clients get in where there are users, and what they are owed until then |
 //! | [`link`] | the network between a client and the server |
 //! | [`event_loop`] | what an I/O thread does, step by step |
 //! | [`evicted`] | which items may be missing |
@@ -36,6 +39,7 @@ pub mod report;
 pub mod requests;
 pub mod snapshots;
 pub mod source;
+pub mod stranger;
 pub mod trace;
 pub mod world;
 
@@ -68,6 +72,8 @@ pub enum Fault {
     LostPiece,
     /// Now and then nobody is told of a change.
     LostChange,
+    /// The server has another password than the clients.
+    OtherPassword,
     /// The storage thread is not told that one who has waited is gone.
     ForgottenWaiter,
 }

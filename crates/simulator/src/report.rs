@@ -51,6 +51,10 @@ report! {
     without_room,
     /// Connections closed because their large value stalled.
     stalled,
+    /// Clients that were let in.
+    admitted,
+    /// Wrong passwords.
+    rejected,
     /// Times that a client was noted to wait for a change.
     waits,
     /// Those who were told of one.

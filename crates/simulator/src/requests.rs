@@ -1,6 +1,6 @@
 //! Requests, made up.
 
-use memwire::config::{Config, Watch};
+use memwire::config::{Config, Protocol, Watch};
 use wire::{
     Cas, Command, Concat, Direction, Expiration, Key, KeyEcho, Loudness, OnMiss, Opcode, Request, StoreMode,
 };
@@ -142,6 +142,8 @@ impl Maker<'_> {
             Kind::Flush => Command::Flush { at: self.flush_time() },
             Kind::Stat => {
                 let group = self.source.pick(GROUPS);
+                // What is counted of passwords is looked at in the end.
+                let group = if group == "reset" && self.config.auth.is_some() { "items" } else { group };
                 Command::Stat { group: Key::new(group.as_bytes()).ok() }
             }
             Kind::Noop => Command::Noop,
@@ -277,8 +279,8 @@ impl Maker<'_> {
         let command = Command::Get { key, echo: KeyEcho::Without };
         Request { opaque, loudness: Loudness::Loud, command }.append_to(&mut bytes);
         match self.source.below(5) {
-            // Another magic.
-            0 => bytes[0] = 0x81,
+            // Another magic, where that is not another protocol.
+            0 if self.config.protocol == Protocol::Binary => bytes[0] = 0x81,
             // A NOOP with a key.
             1 => bytes[1] = Opcode::NOOP.0,
             // A key too long.

@@ -38,6 +38,7 @@ fn every_client_reads_what_it_is_owed() {
         let Report { large_hits, quiet, refusals, evicted, malformed, .. } = sum;
         let Report { snapshots, begun_anew, restarts, restored, .. } = sum;
         let Report { waits, waits_told, waits_over, waits_refused, .. } = sum;
+        let Report { admitted, rejected, .. } = sum;
         let Report { put_back, late_answers, short_writes, without_room, stalled, .. } = sum;
         for (what, count, least) in [
             ("large values read", large_hits, 500),
@@ -50,6 +51,8 @@ fn every_client_reads_what_it_is_owed() {
             ("short writes", short_writes, 2000),
             ("values without room", without_room, 300),
             ("values that stalled", stalled, 50),
+            ("clients let in", admitted, 300),
+            ("wrong passwords", rejected, 300),
             ("waits", waits, 500),
             ("waits that were told", waits_told, 60),
             ("waits that were over", waits_over, 300),
@@ -127,4 +130,9 @@ fn a_change_that_nobody_is_told_of_is_found() {
 #[test]
 fn one_who_has_waited_and_is_not_forgotten_is_found() {
     is_found(Fault::ForgottenWaiter);
+}
+
+#[test]
+fn another_password_than_the_right_one_is_found() {
+    is_found(Fault::OtherPassword);
 }

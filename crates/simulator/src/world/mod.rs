@@ -1,6 +1,7 @@
 //! Who does the next step, and what must hold behind it.
 
 mod end;
+mod gate;
 mod restart;
 mod storage;
 mod waits;
@@ -8,14 +9,12 @@ mod waits;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use memwire::clock::Clock;
 use memwire::config::{Config, Protocol, Watch};
 use memwire::message::{Batch, ConnId};
 use memwire::meter::Crowding;
 use memwire::server::Server;
 use memwire::storage::Engine;
 use memwire::storage::engine::{EngineConfig, Stress, Versions, WhenFull};
-use wire::Opcode;
 
 use crate::ask::START;
 use crate::client::{Client, Manner};
@@ -24,11 +23,12 @@ use crate::evicted::Evicted;
 use crate::link::{Link, Socket, Tears};
 use crate::oracle::Oracle;
 use crate::report::Report;
-use crate::requests::{Appetite, Maker};
+use crate::requests::Appetite;
 use crate::snapshots::Snapshots;
 use crate::source::Source;
 use crate::trace::{Event, Failure, Trace};
 use crate::{Fault, Options};
+use gate::Attempts;
 pub use restart::Ending;
 use waits::Waits;
 
@@ -88,6 +88,7 @@ struct World {
     /// Whether clients held too much when the batch under way began.
     crowding: Crowding,
     waits: Waits,
+    attempts: Attempts,
     snapshots: Snapshots,
     /// Whether there are any, and how much the server comes to be restarted.
     persistence: Persistence,
@@ -149,7 +150,7 @@ impl World {
         let appetite = source.pick(&[Appetite::Light, Appetite::Heavy, Appetite::Heavy]);
         let (storage_weight, look_weight) = source.pick(&[(50, 1), (50, 1), (50, 1), (4, 6)]);
         let trace = Trace::new(source.origin());
-        let server = Server::new(config, Clock::start(), 7);
+        let server = gate::server(config, 7, options.fault);
         let stress = source.pick(&[Stress::None, Stress::None, Stress::Relocate]);
         // Versions come to their end and begin again, where anybody sees them.
         let newest_cas = match server.config.versions {
@@ -185,6 +186,7 @@ impl World {
             is_settling: false,
             load_bytes: 0,
             waits: Waits::default(),
+            attempts: Attempts::default(),
             snapshots: Snapshots::new(options.fault),
             persistence,
             stress,
@@ -210,6 +212,7 @@ impl World {
         for client in 0..self.clients.len() {
             self.clients[client].check_rest().map_err(|why| told(client, &why))?;
         }
+        self.check_attempts()?;
         self.end_all()?;
         self.snapshots.give_up();
         self.check_inventory()?;
@@ -268,7 +271,11 @@ impl World {
             }
             Step::Patience => {
                 let number = self.source.below(self.loops.len() as u32) as usize;
-                if self.source.one_in(6) { self.end_waits(number) } else { Ok(()) }
+                match self.source.below(12) {
+                    0..=8 => Ok(()),
+                    9 => self.end_strangers(number),
+                    _ => self.end_waits(number),
+                }
             }
             Step::Snapshot => self.go_on_with_snapshot().map(|_| ()),
             Step::Restart => match self.source.below(20) {
@@ -292,7 +299,8 @@ impl World {
         let event_loop = client % self.loops.len();
         let id = self.loops[event_loop].serve(Socket::new(&link), &self.server);
         self.owners.insert((event_loop, id.slot, id.generation), client);
-        self.clients.push(Client::new(link));
+        let (dialect, standing) = self.newcomer();
+        self.clients.push(Client::new(link, dialect, standing));
         self.report.connections += 1;
         self.trace.add(Event::Came { client, event_loop });
     }
@@ -359,24 +367,15 @@ impl World {
     }
 
     fn ask(&mut self, client: usize) {
-        let asking = &mut self.clients[client];
+        let asking = &self.clients[client];
         if !asking.can_ask() || asking.unsent_bytes() > UNSENT_BYTES_MAX {
             return;
         }
-        let mut maker = Maker {
-            source: &mut self.source,
-            oracle: &self.oracle,
-            config: &self.server.config,
-            now: self.now,
-            key_count: self.key_count,
-            appetite: self.appetite,
-        };
-        let opaque = self.next_opaque;
-        let request = maker.request(opaque);
+        let Some(made) = self.make_request(client) else { return };
         self.next_opaque += 1;
-        asking.ask(&request, &self.server.config);
-        let opcode = Opcode(request[1]);
-        self.trace.add(Event::Asked { client, opcode, opaque, bytes: request.len() });
+        let (opcode, opaque, bytes) = (made.owed.opcode, made.owed.opaque, made.bytes.len());
+        self.clients[client].ask(made);
+        self.trace.add(Event::Asked { client, opcode, opaque, bytes });
     }
 
     fn send(&mut self, client: usize, limit: usize) -> usize {
@@ -449,7 +448,14 @@ fn config(source: &mut Source) -> Config {
     let track_sizes = source.below(2) == 1;
     let detail_enabled = source.below(4) == 1;
     let watch = source.pick(&[Watch::Refused, Watch::Allowed]);
+    // With users, there is room for all, and they speak what they like.
+    let auth = (source.below(4) == 3).then(gate::auth);
+    let memory_bytes_max = if auth.is_some() { AMPLE_BYTES } else { memory_bytes_max };
+    // All that clients send is binary otherwise, so a first byte that is not has a fault.
+    let protocol = if auth.is_some() { Protocol::Auto } else { Protocol::Binary };
     Config {
+        auth,
+        protocol,
         memory_bytes_max,
         item_bytes_max,
         when_full,
@@ -457,8 +463,6 @@ fn config(source: &mut Source) -> Config {
         track_sizes,
         detail_enabled,
         watch,
-        // All that clients send is binary, so a first byte that is not has a fault.
-        protocol: Protocol::Binary,
         ..Config::default()
     }
 }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memwire::clock::Clock;
 use memwire::message::{Command, Reply};
-use memwire::server::Server;
 use memwire::snapshot::restore::{Counts, Loader};
 use memwire::storage::Engine;
 use memwire::storage::engine::{EngineConfig, Versions};
@@ -16,6 +14,7 @@ use crate::evicted::Evicted;
 use crate::oracle::Oracle;
 use crate::snapshots::{Snapshot, View};
 use crate::trace::Event;
+use crate::world::gate::{self, Attempts};
 use crate::world::{AMPLE_BYTES, DAY_SECONDS, LAST_SECOND, World};
 
 /// Turns after which a snapshot is written to its end, where nothing else happens.
@@ -112,7 +111,8 @@ impl World {
         self.owners.clear();
         // Keys are hashed with another seed each time.
         let seed = 8 + self.report.restarts;
-        self.server = Server::new(self.server.config.clone(), Clock::start(), seed);
+        self.server = gate::server(self.server.config.clone(), seed, self.options.fault);
+        self.attempts = Attempts::default();
         for event_loop in &mut self.loops {
             *event_loop = EventLoop::new(&self.server, self.options.fault);
         }

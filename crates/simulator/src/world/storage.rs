@@ -13,7 +13,7 @@ use crate::ask::{Answer, Ask};
 use crate::client::Part;
 use crate::event_loop::EventLoop;
 use crate::oracle::Losses;
-use crate::owed::{Owed, Size, Verdict};
+use crate::owed::{Dialect, Owed, Size, Verdict};
 use crate::requests::key;
 use crate::trace::{Event, Outcome};
 use crate::world::{AMPLE_BYTES, DAY_SECONDS, World, told};
@@ -83,15 +83,27 @@ impl World {
     }
 
     fn check_answer(&mut self, client: usize, op: &Op, reply: &Reply, batch: &Batch) -> Result<(), String> {
-        let (opcode, opaque) = mark(&batch.input.filled()[op.starts_at as usize..]);
+        let (opcode, opaque) = match self.clients[client].dialect {
+            Dialect::Binary => mark(&batch.input.filled()[op.starts_at as usize..]),
+            // Only the order tells whose line it is.
+            Dialect::Text | Dialect::Resp => {
+                let next = self.clients[client].next_mark();
+                next.ok_or_else(|| told(client, "has asked for nothing"))?
+            }
+        };
         let has_no_room = std::mem::take(&mut self.clients[client].has_no_room);
         let part = if has_no_room { Part::Head } else { Part::Due };
         let owed = self.clients[client].next_owed(opcode, opaque, part).map_err(|why| told(client, &why))?;
+        self.check_gate(client, op, &owed).map_err(|why| told(client, &why))?;
         let answer = Answer::of(reply, batch);
         match &owed.verdict {
             Verdict::Asks(ask) if has_no_room => self.check_turned_away(&owed, ask, &answer),
             Verdict::Asks(ask) => self.check_done(ask, &answer),
-            Verdict::Fails(_) => Ok(()),
+            Verdict::Fails(_)
+            | Verdict::Says(_)
+            | Verdict::Challenges
+            | Verdict::Admits(_)
+            | Verdict::Rejects(_) => Ok(()),
             Verdict::Silence => Err(format!("has {opcode} {opaque} executed")),
         }
         .map_err(|why| told(client, &why))?;
