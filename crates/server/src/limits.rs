@@ -115,9 +115,9 @@ pub const SNAPSHOT_REST_MS: u64 = 50;
 pub const SNAPSHOT_STARTS_MAX: u32 = 4;
 /// How long the last snapshot of an orderly shutdown may take.
 pub const SNAPSHOT_AT_END_MS: u64 = 60_000;
-/// A restart goes on with the version that the snapshot tells and so many for each second since. No storage thread writes
-/// that many.
-pub const VERSIONS_PER_SECOND_MAX: u64 = 1 << 24;
+/// A restart goes on with the version that the snapshot tells and so many for each millisecond since. No storage thread
+/// writes that many.
+pub const VERSIONS_PER_MS_MAX: u64 = 1 << 14;
 /// Connections that HTTP serves at a time. Further ones wait in the backlog.
 pub const HTTP_CONNECTIONS_MAX: usize = 2048;
 /// What an HTTP connection holds besides the values that it moves: itself and its buffers.
