@@ -147,10 +147,11 @@ fn measure(
     })
 }
 
-struct Gets {
-    from_due: Histogram,
-    latency: Histogram,
-    tally: Tally,
+/// GETs in an open loop.
+pub(crate) struct Gets {
+    pub(crate) from_due: Histogram,
+    pub(crate) latency: Histogram,
+    pub(crate) tally: Tally,
 }
 
 /// Stores the key and reads it at its rate until the end.
@@ -160,34 +161,57 @@ fn read(
     contents: &Contents,
     ends: &AtomicBool,
 ) -> Result<Gets, String> {
-    // A sleep ends within a microsecond or so of its time, and not within 50.
-    set_timerslack(1).map_err(|error| format!("cannot set the timer's slack: {error}"))?;
     let mut lanes = Lanes::open(address, protocol, 1, contents)?;
     lanes.exchange(&[Request::set(HOT_KEY, generation(0, 0))], |_, _| ())?;
-    let (mut from_due, mut latency) = (Histogram::new(), Histogram::new());
-    let begin = Instant::now();
-    let (mut sent, mut last_answered) = (0, begin);
-    let due = |number: u64| begin + Duration::from_nanos(number * 1_000_000_000 / GETS_PER_SECOND);
-    let mut requests = Vec::new();
-    while !ends.load(Ordering::Relaxed) {
-        thread::sleep(due(sent).saturating_duration_since(Instant::now()));
-        let now = Instant::now();
-        // All that became due since the last look go together, or a generator that is kept from running would fall
-        // behind for good.
-        let until = (sent..sent + GETS_AT_ONCE_MAX).find(|&number| due(number) > now);
-        let numbers = sent..until.unwrap_or(sent + GETS_AT_ONCE_MAX);
-        requests.clear();
-        requests.extend(numbers.clone().map(|_| Request::get(HOT_KEY)));
-        lanes.exchange(&requests, |_, _| ())?;
-        let answered = Instant::now();
-        for number in numbers.clone() {
-            let due = due(number);
-            latency.record((answered - if due < last_answered { due } else { now }).as_nanos() as u64);
-            from_due.record((answered - due).as_nanos() as u64);
-        }
-        (sent, last_answered) = (numbers.end, answered);
+    let mut gets = Gets::new();
+    gets.read(&mut lanes, GETS_PER_SECOND, || HOT_KEY, || !ends.load(Ordering::Relaxed))?;
+    Ok(gets)
+}
+
+impl Gets {
+    pub(crate) fn new() -> Self {
+        Self { from_due: Histogram::new(), latency: Histogram::new(), tally: Tally::default() }
     }
-    Ok(Gets { from_due, latency, tally: lanes.tally })
+
+    /// Reads keys at a rate as long as `goes_on` holds.
+    ///
+    /// # Errors
+    /// As [`Lanes::exchange`].
+    pub(crate) fn read(
+        &mut self,
+        lanes: &mut Lanes<'_>,
+        per_second: u64,
+        mut key: impl FnMut() -> u32,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<(), String> {
+        // A sleep ends within a microsecond or so of its time, and not within 50.
+        set_timerslack(1).map_err(|error| format!("cannot set the timer's slack: {error}"))?;
+        let begin = Instant::now();
+        let (mut sent, mut last_answered) = (0, begin);
+        let due = |number: u64| begin + Duration::from_nanos(number * 1_000_000_000 / per_second);
+        let mut requests = Vec::new();
+        while goes_on() {
+            thread::sleep(due(sent).saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            // All that became due since the last look go together, or a generator that is kept from running would fall
+            // behind for good.
+            let until = (sent..sent + GETS_AT_ONCE_MAX).find(|&number| due(number) > now);
+            let numbers = sent..until.unwrap_or(sent + GETS_AT_ONCE_MAX);
+            requests.clear();
+            requests.extend(numbers.clone().map(|_| Request::get(key())));
+            lanes.exchange(&requests, |_, _| ())?;
+            let answered = Instant::now();
+            for number in numbers.clone() {
+                let due = due(number);
+                self.latency
+                    .record((answered - if due < last_answered { due } else { now }).as_nanos() as u64);
+                self.from_due.record((answered - due).as_nanos() as u64);
+            }
+            (sent, last_answered) = (numbers.end, answered);
+        }
+        self.tally = lanes.tally.clone();
+        Ok(())
+    }
 }
 
 /// Stores the items at `rate` a second.

@@ -13,6 +13,7 @@
 //! | `shift` | resident memory against `-m` while the sizes of values shift |
 //! | `misses` | misses of a look-aside cache at equal `-m`, by Zipf's law and while sizes shift |
 //! | `latency` | GETs of one key while another client makes the store grow |
+//! | `snapshot` | GETs without and while a snapshot is written, memory meanwhile, and a restart; memwire alone |
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -43,11 +44,13 @@ mod server;
 mod shift;
 #[path = "../support/signals.rs"]
 mod signals;
+mod snapshot;
 #[path = "../support/syntax/mod.rs"]
 #[expect(dead_code, reason = "nothing quiet is asked here")]
 mod syntax;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -66,7 +69,7 @@ struct Args {
     #[arg(long, value_enum, value_name = "NAME")]
     row: Vec<Row>,
 
-    /// Runs of each server, in turns; medians are shown. [default: 3 of latency, 1 of misses]
+    /// Runs of each server, in turns; medians are shown. [default: 3 of latency and snapshot, 1 of misses]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pairs: Option<u32>,
 
@@ -94,6 +97,18 @@ struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
     rate: Option<u32>,
 
+    /// Bytes of the file of `snapshot`; in memory it is a tenth more.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    snapshot: u32,
+
+    /// GETs a second of `snapshot`.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    gets: u32,
+
+    /// Where the file of `snapshot` is written. [default: cargo's folder]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+
     /// More options for memwire, separated by spaces.
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
     memwire: Option<String>,
@@ -117,6 +132,8 @@ enum Row {
     Misses,
     /// GETs of one key while the store grows.
     Latency,
+    /// GETs without and while a snapshot is written, and a restart.
+    Snapshot,
 }
 
 /// Connections of everything that fills or reads a server.
@@ -141,6 +158,7 @@ fn main() -> ExitCode {
         args.turns = 1;
         args.data = 32;
         args.growth_items = args.growth_items.min(20_000);
+        args.snapshot = args.snapshot.min(4);
         args.rate = Some(args.rate.unwrap_or(40_000));
         args.pairs = Some(1);
     }
@@ -177,6 +195,7 @@ fn run(args: &Args) -> Result<u64, String> {
             Row::Shift => shift::run(&mut bench, args.memory, args.turns)?,
             Row::Misses => misses::run(&mut bench, args.data, args.pairs.unwrap_or(1))?,
             Row::Latency => latency::run(&mut bench, args.growth_items, args.rate, args.pairs.unwrap_or(3))?,
+            Row::Snapshot => snapshot::run(&mut bench, args)?,
         }
         println!("({} s)\n", begin.elapsed().as_secs());
     }

@@ -78,18 +78,30 @@ const FIGURES_BYTES_MAX: usize = 1 << 20;
 /// # Errors
 /// Where it does not say so.
 pub(crate) fn item_count(address: SocketAddr, protocol: Protocol) -> Result<u64, String> {
-    let failed = |error: std::io::Error| format!("cannot ask for the number of items: {error}");
+    match protocol {
+        Protocol::Binary | Protocol::Text | Protocol::Meta => figure(address, "curr_items"),
+        Protocol::Resp => ask(address, b"*1\r\n$6\r\nDBSIZE\r\n", db_size_in)
+            .map_err(|error| format!("number of items: {error}")),
+    }
+}
+
+/// A figure that a server tells by this name.
+///
+/// # Errors
+/// Where it does not.
+pub(crate) fn figure(address: SocketAddr, name: &str) -> Result<u64, String> {
+    let mut request = Vec::new();
+    let command = Command::Stat { group: None };
+    Request { opaque: 0, loudness: Loudness::Loud, command }.append_to(&mut request);
+    ask(address, &request, |input| figure_in(input, name)).map_err(|error| format!("{name}: {error}"))
+}
+
+/// What `find` makes of what a server answers.
+fn ask(address: SocketAddr, request: &[u8], find: impl Fn(&[u8]) -> Option<u64>) -> Result<u64, String> {
+    let failed = |error: std::io::Error| format!("the server cannot be asked: {error}");
     let mut stream = TcpStream::connect(address).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
-    let mut request = Vec::new();
-    match protocol {
-        Protocol::Binary | Protocol::Text | Protocol::Meta => {
-            let command = Command::Stat { group: None };
-            Request { opaque: 0, loudness: Loudness::Loud, command }.append_to(&mut request);
-        }
-        Protocol::Resp => request.extend_from_slice(b"*1\r\n$6\r\nDBSIZE\r\n"),
-    }
-    stream.write_all(&request).map_err(failed)?;
+    stream.write_all(request).map_err(failed)?;
     let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
     while input.len() < FIGURES_BYTES_MAX {
         let read = stream.read(&mut buffer).map_err(failed)?;
@@ -97,22 +109,18 @@ pub(crate) fn item_count(address: SocketAddr, protocol: Protocol) -> Result<u64,
             break;
         }
         input.extend_from_slice(&buffer[..read]);
-        let count = match protocol {
-            Protocol::Binary | Protocol::Text | Protocol::Meta => curr_items_in(&input),
-            Protocol::Resp => db_size_in(&input),
-        };
-        if let Some(count) = count {
-            return Ok(count);
+        if let Some(found) = find(&input) {
+            return Ok(found);
         }
     }
-    Err("the server does not say how many items it has".to_owned())
+    Err("the server does not say".to_owned())
 }
 
-/// The figure `curr_items` in the answers to STAT, as far as they are there.
-pub(crate) fn curr_items_in(mut input: &[u8]) -> Option<u64> {
+/// A figure in the answers to STAT, as far as they are there.
+pub(crate) fn figure_in(mut input: &[u8], name: &str) -> Option<u64> {
     while let Ok(Split::Whole { packet, rest }) = split::<ResponseHeader>(input, FRAME_BODY_BYTES_MAX) {
         let response = Response::parse(&packet);
-        if response.opcode == Opcode::STAT && response.key == b"curr_items" {
+        if response.opcode == Opcode::STAT && response.key == name.as_bytes() {
             return std::str::from_utf8(response.value).ok()?.parse().ok();
         }
         input = rest;

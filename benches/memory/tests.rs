@@ -216,9 +216,9 @@ fn the_number_of_items_is_found_among_the_figures() {
         (answer.key, answer.value) = (key.as_bytes(), value.as_bytes());
         answer.append_to(&mut answers);
     }
-    assert_eq!(probe::curr_items_in(&answers), Some(42));
+    assert_eq!(probe::figure_in(&answers, "curr_items"), Some(42));
     let whole = answers.len() - 24 - "total_items43".len();
-    assert!((0..whole).all(|cut| probe::curr_items_in(&answers[..cut]).is_none()));
+    assert!((0..whole).all(|cut| probe::figure_in(&answers[..cut], "curr_items").is_none()));
     assert_eq!(probe::db_size_in(b":42\r\n"), Some(42));
     assert_eq!((probe::db_size_in(b":4"), probe::db_size_in(b"-no\r\n")), (None, None));
 }

@@ -171,6 +171,14 @@ impl Server {
     /// # Errors
     /// Where it does not start, ends at once, or names no port in time.
     pub(crate) fn start(program: &Program) -> Result<Self, String> {
+        Self::start_within(program, START_TIMEOUT)
+    }
+
+    /// The same where it has so long to begin to listen.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn start_within(program: &Program, timeout: Duration) -> Result<Self, String> {
         let failed = |what: String| format!("{} does not start: {what}", program.name);
         let folder =
             tempfile::tempdir().map_err(|error| failed(format!("no folder for its port: {error}")))?;
@@ -183,7 +191,7 @@ impl Server {
         // From here on the child is stopped on every way out.
         let mut server = Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), folder };
         let begin = Instant::now();
-        while begin.elapsed() < START_TIMEOUT {
+        while begin.elapsed() < timeout {
             let port = match chosen {
                 None => port_in(&server.folder.path().join("port")),
                 Some(port) => server.is_ready().then_some(port),
@@ -197,7 +205,7 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        Err(failed(format!("no port after {} s", START_TIMEOUT.as_secs())))
+        Err(failed(format!("no port after {} s", timeout.as_secs())))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

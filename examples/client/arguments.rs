@@ -126,7 +126,7 @@ pub(crate) enum Task {
         /// settings, items, slabs, sizes, reset; the general ones without it
         group: Option<OsString>,
     },
-    /// Print a value, and again whenever it changes (memwire with --watch)
+    /// Print a value, and again whenever it changes (memwire with --watch; binary or meta)
     Watch {
         key: OsString,
         /// End after so many

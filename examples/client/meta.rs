@@ -60,6 +60,27 @@ impl Protocol for Meta {
     }
 }
 
+/// Appends a [watch](crate::watch): a read that waits for another CAS.
+pub(crate) fn append_watch(requests: &mut Requests, key: Key<'_>, known: u64, wait_ms: u32) {
+    read(key).flag('C', known).flag('U', wait_ms).write(requests);
+}
+
+/// Waits for the answer to it. Where nothing has changed, that is a hit with a CAS of 0.
+pub(crate) fn receive_change(connection: &mut Connection, known: u64) -> Result<Outcome, Failure> {
+    let line = read_line(connection)?;
+    if let Some(error) = error(&line) {
+        return Ok(error);
+    }
+    let answer = Answer::of(&line).ok_or_else(|| unexpected(&line, "a watch"))?;
+    let (value, cas) = match (answer.code, answer.value_len) {
+        (b"VA", Some(len)) => (read_data(len, connection)?, answer.cas),
+        (b"EN", _) if known != 0 => return Ok(Outcome::NOT_FOUND),
+        (b"EN" | b"HD", _) => (Bytes::new(), Some(0)),
+        _ => return Err(unexpected(&line, "a watch")),
+    };
+    Ok(Outcome::Hit { value, flags: answer.flags, cas })
+}
+
 /// The line that asks, of what has a meta command.
 fn request(command: &Command<'_>) -> Option<Line> {
     Some(match *command {

@@ -1,4 +1,4 @@
-//! Waiting for an item to change: memwire's own opcode, in the binary protocol.
+//! Waiting for an item to change: memwire's own opcode in the binary protocol, and its own flag of `mg`.
 //!
 //! ```text
 //! > 80 77 0003 04 00 0000  00000007  00000000  0000000000000001  00000bb8 "key"
@@ -7,6 +7,14 @@
 //!
 //! The request has the CAS that is known, 0 for none, and as extras how long to wait, in milliseconds. The answer is that
 //! to a GET as soon as the item has another CAS, and one without a CAS when the time is up.
+//!
+//! ```text
+//! > mg key v f c C1 U3000\r\n
+//! < VA 9 f0 c2\r\n
+//! < new value\r\n
+//! ```
+//!
+//! Here it is `HD` when the time is up, and `EN` where there is still no item.
 
 use std::process::ExitCode;
 
@@ -17,6 +25,7 @@ use crate::arguments::{Arguments, Speech};
 use crate::binary;
 use crate::connection::{Connection, Requests};
 use crate::failure::{Failure, Unsayable};
+use crate::meta;
 use crate::output::{self, Answer};
 use crate::protocol::{Outcome, Refusal};
 
@@ -25,18 +34,25 @@ pub(crate) const WATCH: Opcode = Opcode(0x77);
 
 /// Prints an item, and each change of it that is seen: of several that come together the last one.
 pub(crate) fn watch(arguments: &Arguments, key: Key<'_>, count: Option<u64>) -> Result<ExitCode, Failure> {
-    if !matches!(arguments.protocol, Speech::Binary) {
-        return Err(Failure::Unsayable(arguments.protocol, Unsayable("watch")));
-    }
+    let is_meta = match arguments.protocol {
+        Speech::Binary => false,
+        Speech::Meta => true,
+        other => return Err(Failure::Unsayable(other, Unsayable("watch"))),
+    };
     let mut connection = Connection::open(&arguments.server, arguments.timeout, arguments.tell())?;
     // The server may take a sixteenth more.
     let wait_ms = u32::try_from(arguments.timeout.as_millis() / 2).unwrap_or(u32::MAX);
     let (mut known, mut seen) = (0, 0);
     while count.is_none_or(|count| seen < count) {
         let mut requests = Requests::default();
+        let append = if is_meta { meta::append_watch } else { append };
         append(&mut requests, key, known, wait_ms);
         connection.send(&requests)?;
-        let outcome = binary::receive_change(&mut connection)?;
+        let outcome = if is_meta {
+            meta::receive_change(&mut connection, known)?
+        } else {
+            binary::receive_change(&mut connection)?
+        };
         known = match &outcome {
             Outcome::Hit { cas: Some(0), .. } => continue,
             Outcome::Hit { cas, .. } => cas.unwrap_or(0),

@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod connection;
+pub mod http;
 pub mod resp;
 pub mod session;
 pub mod text;

@@ -149,7 +149,8 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', action = ArgAction::Append, value_name = "ADDR")]
     pub http: Vec<String>,
 
-    /// Let clients of the binary protocol wait for an item to change: opcode 0x77, see README. HTTP's can in any case.
+    /// Let clients wait for an item to change: opcode 0x77 in the binary protocol, `mg` with `U`, see README. HTTP's can
+    /// in any case.
     #[arg(long)]
     pub watch: bool,
 

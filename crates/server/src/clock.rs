@@ -26,7 +26,13 @@ impl Clock {
     /// The Unix time, in whole seconds.
     #[must_use]
     pub fn now(&self) -> UnixSeconds {
-        ((self.started_unix_ms + self.started.elapsed().as_millis() as u64) / 1000) as UnixSeconds
+        (self.now_ms() / 1000) as UnixSeconds
+    }
+
+    /// The same in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.started_unix_ms + self.started.elapsed().as_millis() as u64
     }
 
     /// Seconds since the start.

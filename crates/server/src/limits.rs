@@ -115,9 +115,9 @@ pub const SNAPSHOT_REST_MS: u64 = 50;
 pub const SNAPSHOT_STARTS_MAX: u32 = 4;
 /// How long the last snapshot of an orderly shutdown may take.
 pub const SNAPSHOT_AT_END_MS: u64 = 60_000;
-/// A restart goes on with the version that the snapshot tells and so many for each second since. No storage thread writes
-/// that many.
-pub const VERSIONS_PER_SECOND_MAX: u64 = 1 << 24;
+/// A restart goes on with the version that the snapshot tells and so many for each millisecond since. No storage thread
+/// writes that many.
+pub const VERSIONS_PER_MS_MAX: u64 = 1 << 14;
 /// Connections that HTTP serves at a time. Further ones wait in the backlog.
 pub const HTTP_CONNECTIONS_MAX: usize = 2048;
 /// What an HTTP connection holds besides the values that it moves: itself and its buffers.
@@ -132,8 +132,9 @@ pub const HTTP_STALL_MS: u64 = 10_000;
 pub const WATCHERS_PER_KEY_MAX: usize = 4096;
 /// Connections that may wait for changes of any item.
 pub const WATCHERS_MAX: usize = 64 << 10;
-/// What each of them takes.
-pub const WATCHER_BYTES: usize = 160;
+/// What each of them takes: a note with the storage thread, and a place among its front end's. The request that is to be
+/// asked again is charged by its connection.
+pub const WATCHER_BYTES: usize = 128;
 /// Those that are woken between two batches.
 pub const WAKES_PER_TURN: usize = 1024;
 /// Of the connections of HTTP so many may wait for changes: the rest is for who wants to know how the server is.

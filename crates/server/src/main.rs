@@ -128,15 +128,22 @@ fn run(Resolved { mut config, warnings }: Resolved, options: Option<reload::Opti
     let server = Arc::new(Server::new(config, Clock::start(), seed).with_tls()?);
     process::load_users(&server)?;
     let config = &server.config;
-    // Before the terminal is left, so that a damaged snapshot is told there.
-    let engine = restore::engine(&server)?;
+    server.enter(Stage::Restoring);
+    // Before the terminal is left, so that a damaged snapshot is told there. Threads would not come along.
+    let restored = config.process.daemon.then(|| restore::engine(&server)).transpose()?;
 
     process::go_into_background(&config.process, config.verbosity)?;
-    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
     let _pid_file = PidFile::write(&config.process)?;
     if let Some(user) = user {
         process::become_user(&user, listeners.unix_path())?;
     }
+    // It tells how the server is while that restores.
+    let http = Some(http).filter(|http| !http.is_empty());
+    let http = http.map(|http| admin::spawn(http, Arc::clone(&server))).transpose();
+    let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
+    let engine = restored.map_or_else(|| restore::engine(&server), Ok)?;
+    // Until here they end the process as they do by themselves: nobody has been served.
+    let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
     reload::spawn(&server, options).map_err(|error| format!("reload thread: {error}"))?;
     serve(&server, engine, listeners, http, signals)?;
     Ok(())
@@ -147,7 +154,7 @@ fn serve(
     server: &Arc<Server>,
     engine: Engine,
     listeners: listener::Listeners,
-    http: Vec<admin::Listener>,
+    http: Option<admin::Handle>,
     signals: listener::Signals,
 ) -> Result<(), String> {
     let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
@@ -158,13 +165,14 @@ fn serve(
         .collect();
     let loops = loops.map_err(|error| format!("I/O threads: {error}"))?;
 
-    let http_addresses: Vec<_> = http.iter().filter_map(|http| http.address().ok()).collect();
-    let http = Some(http).filter(|http| !http.is_empty());
-    let http = http.map(|http| admin::spawn(http, Arc::clone(server), storage.storage())).transpose();
-    let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
+    if let Some(http) = &http {
+        http.open(storage.storage());
+    }
+    server.enter(Stage::Ready);
 
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
-        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), &http_addresses)?;
+        let http = http.as_ref().map_or(&[][..], admin::Handle::addresses);
+        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http)?;
     }
     service::notify(State::Ready);
     let listened = listeners.run(signals, server, &loops);

@@ -9,6 +9,8 @@
 //! They differ in nothing by the protocol they came in; what a session needs to word the answer travels along as
 //! its [`Tag`].
 
+mod meta;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +23,7 @@ use crate::figures::{Group, StorageStats};
 use crate::limits::{BATCH_BUFFER_BYTES_KEPT, BATCH_USES_PER_LOOK};
 use crate::meter::{Charge, Meter, Use};
 use crate::storage::snapshot::Piece;
+pub use meta::{Meta, MetaCount, MetaDelete, MetaGet, MetaMode, MetaStore, Moment, State};
 
 /// Operations on their way to the storage thread, or answers on their way back.
 #[derive(Debug, Default)]
@@ -260,11 +263,29 @@ pub enum Command {
     Watch {
         /// The version that the client knows.
         known: u64,
-        /// For how long, which is its front end's business.
+        /// For how long, which is its front end's business; 0 for no longer: it is answered as the item is.
         wait_ms: u32,
+        /// What it is told.
+        told: Watched,
     },
-    /// The end of waiting. The operation needs the key's hash alone.
+    /// The end of waiting, where nobody is answered. The operation needs the key's hash alone.
     Unwatch,
+}
+
+/// What a client is told who has waited for an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// The item; nothing where it is still as he knows it.
+    Item,
+    /// What `mg` tells, see [`Command::MetaGet`].
+    Meta {
+        /// Whether its value is wanted.
+        content: Content,
+        /// Whether that counts as a read.
+        reading: Reading,
+        /// What else is asked for, at this place in [`Batch::meta`].
+        options: Option<u32>,
+    },
 }
 
 /// Whether a value is wanted, or its length alone.
@@ -335,111 +356,6 @@ pub enum Reading {
     Noted,
     /// It does not.
     Unnoticed,
-}
-
-/// What only the meta commands ask for. It stands beside its operation, so that each operation stays small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meta {
-    /// Of `mg`.
-    Get(MetaGet),
-    /// Of `ms`.
-    Store(MetaStore),
-    /// Of `md`.
-    Delete(MetaDelete),
-    /// Of `ma`.
-    Count(MetaCount),
-}
-
-/// Rare flags of `mg`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MetaGet {
-    /// `N`: a missing item is made, without a value, to end then.
-    pub vivify: Option<Expiration>,
-    /// `T`: a new expiration.
-    pub touch: Option<Expiration>,
-    /// `t` before `T`: the expiration is told that was there.
-    pub tells_ttl: Moment,
-    /// `R`: who asks when the item ends before this is to bring another value.
-    pub recache: Option<Expiration>,
-    /// `C`: the version of a value that is known, and is not sent again.
-    pub known_cas: Option<u64>,
-    /// `E`: the version that clients are told of an item that is made.
-    pub new_cas: Option<Cas>,
-}
-
-/// Before or after what a command does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Moment {
-    /// As it is left.
-    #[default]
-    After,
-    /// As it was found.
-    Before,
-}
-
-/// Rare flags of `ms`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetaStore {
-    /// What it does.
-    pub mode: MetaMode,
-    /// The client's 32 bits.
-    pub flags: u32,
-    /// When the item ends.
-    pub expiration: Expiration,
-    /// The version that the item must have.
-    pub cas: Option<u64>,
-    /// `I`: an older version is good enough, and makes the item stale.
-    pub allows_older: bool,
-    /// `E`: the version that clients are told from then on.
-    pub new_cas: Option<Cas>,
-}
-
-/// What `ms` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetaMode {
-    /// It writes.
-    Store(StoreMode),
-    /// It adds bytes.
-    Concat {
-        /// To which end.
-        side: Concat,
-        /// `N`: a missing item is made of them, to end then.
-        vivify: Option<Expiration>,
-    },
-}
-
-/// Rare flags of `md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetaDelete {
-    /// The version that the item must have.
-    pub cas: Option<u64>,
-    /// `x`: it stays without its value, with these flags and this expiration.
-    pub emptied: Option<(u32, Expiration)>,
-    /// `I`: it stays, and is stale.
-    pub is_made_stale: bool,
-    /// `T`: when it ends that is made stale.
-    pub touch: Option<Expiration>,
-    /// `E`: the version that clients are told from then on.
-    pub new_cas: Option<Cas>,
-}
-
-/// Rare flags of `ma`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetaCount {
-    /// Up or down.
-    pub direction: Direction,
-    /// By how much.
-    pub delta: u64,
-    /// What becomes of a missing item.
-    pub on_miss: OnMiss,
-    /// The version that the item must have.
-    pub cas: Option<u64>,
-    /// `T`: a new expiration.
-    pub touch: Option<Expiration>,
-    /// `t` before `T`: the expiration is told that was there.
-    pub tells_ttl: Moment,
-    /// `E`: the version that clients are told from then on.
-    pub new_cas: Option<Cas>,
 }
 
 /// Where the value of a request lies.
@@ -590,33 +506,6 @@ pub enum Told {
     Value(Value),
     /// How many bytes it has.
     Length(u32),
-}
-
-/// What the meta commands tell of an item, as bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct State(u8);
-
-impl State {
-    /// `h1`: it had been read before.
-    pub const FETCHED: Self = Self(1);
-    /// `X`: it is stale.
-    pub const STALE: Self = Self(2);
-    /// `Z`: somebody else is to bring another value.
-    pub const SENT: Self = Self(4);
-    /// `W`: who reads this is to bring another value.
-    pub const WON: Self = Self(8);
-
-    /// Whether all of `other` is true.
-    #[must_use]
-    pub fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The same, with `other` where that holds.
-    #[must_use]
-    pub fn with_if(self, other: Self, holds: bool) -> Self {
-        Self(if holds { self.0 | other.0 } else { self.0 })
-    }
 }
 
 /// A part of a walk over all items.

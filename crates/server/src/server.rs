@@ -76,7 +76,7 @@ impl Server {
     /// How far it has come.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Relaxed) {
+        match self.stage.load(Ordering::Acquire) {
             stage if stage == Stage::Ready as u8 => Stage::Ready,
             stage if stage == Stage::Restoring as u8 => Stage::Restoring,
             _ => Stage::Draining,
@@ -85,7 +85,7 @@ impl Server {
 
     /// From here on it is told to be at `stage`.
     pub fn enter(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
+        self.stage.store(stage as u8, Ordering::Release);
     }
 
     /// Reads the certificates that the configuration names. To be called before connections come.

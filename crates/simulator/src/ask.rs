@@ -85,6 +85,10 @@ pub enum Answer {
     NonNumeric,
     /// The value was refused.
     Refused(Refusal),
+    /// Nothing yet: it waits for a change.
+    Waiting,
+    /// It may not wait, because too many do.
+    TooManyWait,
 }
 
 impl Ask {
@@ -197,9 +201,9 @@ impl Answer {
             Reply::NotFound => Self::NotFound,
             Reply::Exists => Self::Exists,
             Reply::NotStored => Self::NotStored,
-            Reply::Peeked { .. } | Reply::Waiting | Reply::TooManyWait | Reply::Length(_) | Reply::Sum(_) => {
-                Self::Done
-            }
+            Reply::Waiting => Self::Waiting,
+            Reply::TooManyWait => Self::TooManyWait,
+            Reply::Peeked { .. } | Reply::Length(_) | Reply::Sum(_) => Self::Done,
             Reply::NonNumeric | Reply::Overflow => Self::NonNumeric,
             Reply::Refused(why) => Self::Refused(*why),
         }

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
-use memwire::config::Config;
-use wire::{Opcode, Response, ResponseHeader, Split};
+use memwire::message::Command;
+use wire::{Opcode, Response, ResponseHeader, Split, Status};
 
+use crate::ask::Ask;
 use crate::link::{Link, Shared};
-use crate::owed::{Ending, Expected, Owed, Verdict};
+use crate::owed::{Dialect, Ending, Expected, Owed, Verdict};
+use crate::stranger::{Made, Standing};
 
 /// A client with one connection.
 #[derive(Debug)]
@@ -24,6 +26,14 @@ pub struct Client {
     part: Vec<u8>,
     /// How it behaves.
     pub manner: Manner,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where it stands, once all is answered that it has asked for.
+    pub standing: Standing,
+    /// What it has been challenged with, and has not answered.
+    pub challenge: Option<Vec<u8>>,
+    /// The server knows who it is.
+    pub is_known: bool,
     /// The engine has refused room for its large value.
     pub has_no_room: bool,
     /// Its last request has been executed.
@@ -69,9 +79,13 @@ pub enum Manner {
 impl Client {
     /// A client at the end of a link.
     #[must_use]
-    pub fn new(link: Shared) -> Self {
+    pub fn new(link: Shared, dialect: Dialect, standing: Standing) -> Self {
         Self {
             link,
+            dialect,
+            standing,
+            challenge: None,
+            is_known: false,
             outgoing: VecDeque::new(),
             made_bytes: 0,
             sent_bytes: 0,
@@ -105,12 +119,14 @@ impl Client {
     }
 
     /// Makes up its mind to send a request.
-    pub fn ask(&mut self, request: &[u8], config: &Config) {
-        let owed = Owed::of(request, config);
+    pub fn ask(&mut self, made: Made) {
+        let Made { bytes, owed, standing } = made;
         let due_at = self.made_bytes + owed.due_bytes as u64;
-        self.made_bytes += request.len() as u64;
-        self.outgoing.extend(request);
+        self.made_bytes += bytes.len() as u64;
+        self.outgoing.extend(bytes);
         self.owed.push_back(Debt { owed, due_at, ends_at: self.made_bytes });
+        self.challenge = None;
+        self.standing = standing;
     }
 
     /// Sends at most so many bytes, and says how many it did.
@@ -155,6 +171,12 @@ impl Client {
         is_owing || !self.link().down.is_empty() || self.manner == Manner::Gone
     }
 
+    /// The mark of the request that is executed next.
+    #[must_use]
+    pub fn next_mark(&self) -> Option<(Opcode, u32)> {
+        self.owed.front().map(|debt| (debt.owed.opcode, debt.owed.opaque))
+    }
+
     /// The next request to be executed, by what the server takes it for, and how much of it the server has.
     ///
     /// # Errors
@@ -173,6 +195,21 @@ impl Client {
         }
         self.is_dismissed = debt.owed.ending == Ending::Close;
         Ok(debt.owed)
+    }
+
+    /// What is to change that it waits for, with its request's mark, if that is what it asks for next.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn watched(&self) -> Result<(&Ask, u32), String> {
+        match self.owed.front() {
+            Some(Debt { owed: Owed { verdict: Verdict::Asks(ask), opaque, .. }, due_at, .. })
+                if matches!(ask.command, Command::Watch { .. }) && *due_at <= self.sent_bytes =>
+            {
+                Ok((ask, *opaque))
+            }
+            _ => Err("has not asked to wait for anything".into()),
+        }
     }
 
     /// It is to read this, when its time comes.
@@ -223,6 +260,13 @@ impl Client {
                     self.part.extend_from_slice(front);
                     piece = behind;
                     self.part.len() == packet.len()
+                }
+                Some(&Expected::Challenge { opaque }) => {
+                    let (front, behind) = piece.split_at(1);
+                    self.part.extend_from_slice(front);
+                    piece = behind;
+                    self.challenge = challenge(&self.part, opaque)?;
+                    self.challenge.is_some()
                 }
                 Some(&Expected::Statistics { opaque }) => {
                     // A byte at a time: they are few.
@@ -302,6 +346,21 @@ enum Statistic {
     End,
 }
 
+/// What a whole challenge says.
+fn challenge(bytes: &[u8], opaque: u32) -> Result<Option<Vec<u8>>, String> {
+    match wire::split::<ResponseHeader>(bytes, wire::FRAME_BODY_BYTES_MAX) {
+        Ok(Split::Whole { packet, .. }) => {
+            let response = Response::parse(&packet);
+            if (response.opaque, response.status) != (opaque, Status::AUTH_CONTINUE) {
+                return Err(format!("reads {response}, and not a challenge for {opaque}"));
+            }
+            Ok(Some(response.value.to_vec()))
+        }
+        Ok(_) => Ok(None),
+        Err(reject) => Err(format!("reads no packet as a challenge: {reject}")),
+    }
+}
+
 fn statistic(bytes: &[u8], opaque: u32) -> Result<Statistic, String> {
     match wire::split::<ResponseHeader>(bytes, wire::FRAME_BODY_BYTES_MAX) {
         Ok(Split::Whole { packet, .. }) => {
@@ -319,6 +378,7 @@ fn statistic(bytes: &[u8], opaque: u32) -> Result<Statistic, String> {
 fn described(expected: &Expected) -> String {
     match expected {
         Expected::Packet(bytes) => shown(bytes),
+        Expected::Challenge { opaque } => format!("the challenge of {opaque}"),
         Expected::Statistics { opaque } => format!("the statistics of {opaque}"),
     }
 }

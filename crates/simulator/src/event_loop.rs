@@ -2,9 +2,12 @@
 //! the same calls in the same order, when somebody says so.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
+use memwire::hop::{Bell, Home};
 use memwire::limits::{BATCHES_PER_LOOP, INPUT_BYTES_PER_BATCH, RECEIVE_RETRIES};
-use memwire::message::{Batch, ConnId};
+use memwire::message::{Batch, Command, ConnId, KeyHash, Op, Run, Span, Tag};
 use memwire::meter::{Charge, Use};
 use memwire::net::connection::{Connection, Traffic, Wish};
 use memwire::net::slots::Slots;
@@ -22,6 +25,11 @@ pub struct EventLoop {
     lingering: VecDeque<ConnId>,
     no_room: VecDeque<ConnId>,
     watched: Vec<ConnId>,
+    /// By which the storage thread tells of changes.
+    home: Arc<Home>,
+    changes: Receiver<ConnId>,
+    /// Connections that have waited for a change and are gone.
+    forsaken: Vec<(ConnId, KeyHash)>,
     #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     spare: Vec<Box<Batch>>,
     answers: VecDeque<Box<Batch>>,
@@ -61,7 +69,14 @@ impl EventLoop {
     /// A loop without connections.
     #[must_use]
     pub fn new(server: &Server, fault: Option<Fault>) -> Self {
+        // Batches come home by another way.
+        let (nowhere, _) = crossbeam_channel::bounded(0);
+        let (tell_change, changes) = crossbeam_channel::unbounded();
+        let home = Home::new(nowhere, Arc::new(Bell::new(|| {}))).with_changes(tell_change);
         Self {
+            home: Arc::new(home),
+            changes,
+            forsaken: Vec::new(),
             connections: Slots::default(),
             ready: VecDeque::new(),
             lingering: VecDeque::new(),
@@ -82,6 +97,12 @@ impl EventLoop {
     /// Serves a connection.
     pub fn serve(&mut self, socket: Socket, server: &Server) -> ConnId {
         self.connections.insert(Connection::new(socket, &server.meter))
+    }
+
+    /// How the storage thread tells it of changes.
+    #[must_use]
+    pub fn home(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
     }
 
     /// A batch comes home.
@@ -116,11 +137,19 @@ impl EventLoop {
         mut hears: impl FnMut() -> Hearing,
     ) -> Option<Box<Batch>> {
         self.take_events(&mut hears);
+        // What tells of a change comes behind the answer that says that one waits.
+        let changed: Vec<_> = self.changes.try_iter().take(self.connections.len()).collect();
         self.take_answers(server);
+        for id in changed {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.wake();
+            }
+            self.grant(id);
+        }
         let batch = self.read_ready(server);
         if timers.linger {
             for id in std::mem::take(&mut self.lingering) {
-                self.connections.remove(id);
+                self.remove(id);
             }
         }
         if timers.retry {
@@ -134,6 +163,8 @@ impl EventLoop {
         let ids = self.connections.ids();
         self.spare.len() == BATCHES_PER_LOOP
             && self.ready.is_empty()
+            && self.changes.is_empty()
+            && self.forsaken.is_empty()
             && !ids.into_iter().any(|id| {
                 self.connections.get_mut(id).is_some_and(|connection| connection.socket().event().is_some())
             })
@@ -155,6 +186,32 @@ impl EventLoop {
             }
         }
         closed
+    }
+
+    /// The time is up of all clients that have not said who they are: gives their connections.
+    pub fn end_strangers(&mut self, server: &Server) -> Vec<ConnId> {
+        let mut ids = self.connections.ids();
+        ids.retain(|id| {
+            self.connections.get_mut(*id).is_some_and(|connection| connection.close_if_stranger(server))
+        });
+        for id in &ids {
+            self.grant(*id);
+        }
+        ids
+    }
+
+    /// The time is up of all clients that wait for a change: gives their connections.
+    pub fn end_waits(&mut self) -> Vec<ConnId> {
+        let mut over = Vec::new();
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.waits_until().is_some() {
+                connection.end_wait();
+                over.push(id);
+            }
+            self.grant(id);
+        }
+        over
     }
 
     fn take_events(&mut self, hears: &mut impl FnMut() -> Hearing) {
@@ -219,10 +276,13 @@ impl EventLoop {
     }
 
     fn read_ready(&mut self, server: &Server) -> Option<Box<Batch>> {
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.forsaken.is_empty() {
             return None;
         }
         let mut batch = self.spare.pop()?;
+        for (conn, hash) in self.forsaken.drain(..) {
+            forsake(&mut batch, conn, hash);
+        }
         for _ in 0..self.ready.len() {
             if batch.input.len() >= INPUT_BYTES_PER_BATCH {
                 break;
@@ -264,10 +324,17 @@ impl EventLoop {
                 self.lingering.push_back(id);
                 self.grant(id);
             }
-            Wish::Close => {
-                self.connections.remove(id);
-            }
+            Wish::Close => self.remove(id),
             Wish::Wait => {}
+        }
+    }
+
+    fn remove(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        if let Some(hash) = connection.waits_for()
+            && self.fault != Some(Fault::ForgottenWaiter)
+        {
+            self.forsaken.push((id, hash));
         }
     }
 
@@ -280,4 +347,11 @@ impl EventLoop {
             self.grant(id);
         }
     }
+}
+
+/// Has the storage thread forget that a connection waits.
+fn forsake(batch: &mut Batch, conn: ConnId, hash: KeyHash) {
+    let first_op = batch.ops.len() as u32;
+    batch.ops.push(Op { command: Command::Unwatch, key: Span::default(), hash, starts_at: 0, tag: Tag(0) });
+    batch.runs.push(Run { conn, first_op, op_count: 1, input: Span::default(), executed: 0 });
 }

@@ -1,6 +1,7 @@
 //! The plain map that knows the right answer to everything, by the protocol's rules, written down once more.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use memwire::message::{Command, Older, Refusal};
@@ -20,17 +21,21 @@ pub struct Oracle {
     versions: Versions,
     /// Items that were found missing without a reason.
     pub lost: u64,
+    /// Items that were flushed.
+    pub flushed: u64,
 }
 
 /// An item.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Item {
     /// Its bytes.
     pub value: Bytes,
-    flags: u32,
+    /// The client's 32 bits.
+    pub flags: u32,
     /// 0 for never.
-    ends: u32,
-    cas: u64,
+    pub ends: u32,
+    /// Its version.
+    pub cas: u64,
 }
 
 /// What may be missing.
@@ -55,6 +60,7 @@ impl Oracle {
             item_bytes_max,
             versions: Versions::Told,
             lost: 0,
+            flushed: 0,
         }
     }
 
@@ -68,6 +74,24 @@ impl Oracle {
     #[must_use]
     pub fn with_versions(self, versions: Versions) -> Self {
         Self { versions, ..self }
+    }
+
+    /// The same for a server that has just been filled with these items, and has a flush before it.
+    #[must_use]
+    pub fn filled(self, items: BTreeMap<Bytes, Item>, flush_at: Option<u32>) -> Self {
+        Self { items, flush_at, ..self }
+    }
+
+    /// The version that was given last.
+    #[must_use]
+    pub fn newest_cas(&self) -> u64 {
+        self.newest_cas
+    }
+
+    /// When the flush is due that is still to come.
+    #[must_use]
+    pub fn flush_at(&self) -> Option<u32> {
+        self.flush_at
     }
 
     /// What is stored.
@@ -87,10 +111,19 @@ impl Oracle {
         Some(self.items.get(key)?.cas)
     }
 
+    /// The same as clients are told it, 0 for none.
+    #[must_use]
+    pub fn told_version(&self, key: &[u8]) -> u64 {
+        match self.versions {
+            Versions::Told => self.version(key).unwrap_or(0),
+            Versions::Hidden => 0,
+        }
+    }
+
     /// The time is `now`: what has ended by then goes.
     pub fn advance(&mut self, now: u32) {
         if self.flush_at.is_some_and(|at| at <= now) {
-            self.items.clear();
+            self.clear();
             self.flush_at = None;
         }
         self.items.retain(|_, item| !item.has_ended(now));
@@ -210,10 +243,11 @@ impl Oracle {
             | Command::Patch { .. }
             | Command::Expire { .. }
             | Command::Peek(_)
-            | Command::Watch { .. }
             | Command::Unwatch
             | Command::Take => Answer::Done,
             Command::Get => self.hit(key),
+            Command::Watch { known, .. } if self.told_version(key) == known => Answer::Waiting,
+            Command::Watch { .. } => self.hit(key),
             Command::GetAndTouch { expiration } => {
                 self.set_end(key, ends(expiration, now));
                 self.hit(key)
@@ -276,7 +310,7 @@ impl Oracle {
                 let time = ends(at, now);
                 self.flush_at = (time > now).then_some(time);
                 if time <= now {
-                    self.items.clear();
+                    self.clear();
                 }
                 Answer::Done
             }
@@ -320,6 +354,11 @@ impl Oracle {
         Answer::Counted { value: new, cas: self.put(key, text.into(), item.flags, item.ends) }
     }
 
+    fn clear(&mut self) {
+        self.flushed += self.items.len() as u64;
+        self.items.clear();
+    }
+
     fn put(&mut self, key: &Bytes, value: Bytes, flags: u32, ends: u32) -> u64 {
         self.newest_cas = self.newest_cas.checked_add(1).unwrap_or(1);
         let item = Item { value, flags, ends, cas: self.newest_cas };
@@ -342,8 +381,22 @@ impl Oracle {
 }
 
 impl Item {
+    /// Whether it is what another one is, whatever their versions.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        (&self.value, self.flags, self.ends) == (&other.value, other.flags, other.ends)
+    }
+
     fn has_ended(&self, now: u32) -> bool {
         self.ends != 0 && self.ends <= now
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, flags, ends, cas } = self;
+        let value = Value(value.clone());
+        write!(f, "{value:?}, flags {flags}, ends {ends}, version {cas}")
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a request is owed: read off its bytes by the rules of the protocol, apart from the server's own session.
 
 use bytes::Bytes;
-use memwire::config::Config;
+use memwire::config::{Config, Watch};
 use memwire::figures::Group;
 use memwire::message::{Command, Older, Refusal};
 use memwire::storage::log::is_inline;
@@ -11,6 +11,11 @@ use wire::{
 };
 
 use crate::ask::{Answer, Ask, NOWHERE};
+
+/// The opcode with which clients wait for a change.
+pub const WATCH: Opcode = Opcode(0x77);
+/// The status of who may not.
+const BUSY: Status = Status::new(0x85);
 
 /// What a request is owed.
 #[derive(Debug)]
@@ -27,6 +32,19 @@ pub struct Owed {
     pub due_bytes: usize,
     /// Whether its value is received in a mapping of its own, and may be refused before it is there.
     pub value: Size,
+    /// How it is worded.
+    pub dialect: Dialect,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// memcached's binary protocol.
+    Binary,
+    /// memcached's text protocol.
+    Text,
+    /// Redis's protocol.
+    Resp,
 }
 
 /// What a request comes to.
@@ -36,6 +54,14 @@ pub enum Verdict {
     Asks(Ask),
     /// An error answers it, and nothing is done.
     Fails(Status),
+    /// This answers it, and nothing is done.
+    Says(Vec<u8>),
+    /// An authentication goes on with a challenge that only the server knows.
+    Challenges,
+    /// An authentication ends well, and this says so.
+    Admits(Vec<u8>),
+    /// An authentication ends badly, and this says so.
+    Rejects(Vec<u8>),
     /// The connection is closed without a word.
     Silence,
 }
@@ -63,6 +89,11 @@ pub enum Ending {
 pub enum Expected {
     /// Exactly these bytes.
     Packet(Vec<u8>),
+    /// A challenge.
+    Challenge {
+        /// The request's mark.
+        opaque: u32,
+    },
     /// Packets with figures, and an empty one at the end.
     Statistics {
         /// The request's mark.
@@ -90,6 +121,9 @@ impl Owed {
     fn of_packet(packet: &Packet<'_, RequestHeader>, config: &Config) -> Self {
         let header = packet.header;
         let (opcode, opaque) = (header.opcode, header.opaque.get());
+        if opcode == WATCH && header.body_len.get() > 0 && config.watch == Watch::Allowed {
+            return Self::of_watch(packet);
+        }
         if let Err(reject) = shape::check(header) {
             return Self::refused(opcode, opaque, reject);
         }
@@ -110,7 +144,26 @@ impl Owed {
             ending: if request.command == Asked::Quit { Ending::Close } else { Ending::Stay },
             due_bytes: if is_too_large { head_bytes } else { head_bytes + value.len() },
             value: if is_large { Size::Large } else { Size::Small },
+            dialect: Dialect::Binary,
         }
+    }
+
+    fn of_watch(packet: &Packet<'_, RequestHeader>) -> Self {
+        let (opcode, opaque) = (packet.header.opcode, packet.header.opaque.get());
+        let owed = |verdict, ending, due_bytes| Self {
+            opcode,
+            opaque,
+            verdict,
+            ending,
+            due_bytes,
+            value: Size::Small,
+            dialect: Dialect::Binary,
+        };
+        let Ok(wait_ms) = packet.extras.try_into().map(u32::from_be_bytes) else {
+            return owed(Verdict::Fails(Status::INVALID), Ending::Close, HEADER_BYTES);
+        };
+        let ask = Ask::new(packet.key, Command::Watch { known: packet.header.cas.get(), wait_ms });
+        owed(Verdict::Asks(ask), Ending::Stay, HEADER_BYTES + packet.extras.len() + packet.key.len())
     }
 
     fn refused(opcode: Opcode, opaque: u32, reject: Reject) -> Self {
@@ -122,6 +175,7 @@ impl Owed {
             // Another magic is seen on the first byte already.
             due_bytes: if matches!(reject, Reject::BadMagic { .. }) { 1 } else { HEADER_BYTES },
             value: Size::Small,
+            dialect: Dialect::Binary,
         }
     }
 
@@ -131,8 +185,15 @@ impl Owed {
         let ask = match &self.verdict {
             Verdict::Asks(ask) => ask,
             Verdict::Fails(status) => return Some(self.error(*status)),
+            Verdict::Says(says) | Verdict::Admits(says) | Verdict::Rejects(says) => {
+                return Some(Expected::Packet(says.clone()));
+            }
+            Verdict::Challenges => return Some(Expected::Challenge { opaque: self.opaque }),
             Verdict::Silence => return None,
         };
+        if self.dialect != Dialect::Binary {
+            return Some(Expected::Packet(lines(self.dialect, ask, answer)));
+        }
         let is_quiet = self.opcode.loudness() == Loudness::Quiet;
         let is_read = matches!(ask.command, Command::Get | Command::GetAndTouch { .. });
         let success = |cas| Response::empty(self.opcode, Status::OK, self.opaque, Cas::from_wire(cas));
@@ -158,6 +219,11 @@ impl Owed {
             }
             Answer::Touched { flags, cas } => {
                 packet(Response { extras: &flags.to_be_bytes(), ..success(*cas) })
+            }
+            Answer::Waiting => return None,
+            Answer::TooManyWait => {
+                let value = b"Too many wait";
+                packet(Response { value, status: BUSY, ..success(0) })
             }
             Answer::NotFound => self.error(Status::NOT_FOUND),
             Answer::Exists => self.error(Status::EXISTS),
@@ -207,6 +273,29 @@ fn verdict(asked: &Asked<'_>, config: &Config) -> Verdict {
 
 fn too_large(older: Older) -> Command {
     Command::Unstorable { why: Refusal::TooLarge, older }
+}
+
+/// The few answers that clients read who speak another protocol.
+fn lines(dialect: Dialect, ask: &Ask, answer: &Answer) -> Vec<u8> {
+    let is_text = dialect == Dialect::Text;
+    match answer {
+        Answer::Hit { flags, value, .. } if is_text => {
+            let head = format!("VALUE {} {flags} {}\r\n", ask.key.escape_ascii(), value.0.len());
+            [head.as_bytes(), &value.0, b"\r\nEND\r\n"].concat()
+        }
+        Answer::Hit { value, .. } => {
+            [format!("${}\r\n", value.0.len()).as_bytes(), &value.0, b"\r\n"].concat()
+        }
+        Answer::Stored { .. } => if is_text { "STORED\r\n" } else { "+OK\r\n" }.into(),
+        Answer::Done => if is_text { "DELETED\r\n" } else { ":1\r\n" }.into(),
+        _ => match (ask.command, is_text) {
+            (Command::Get, true) => "END\r\n",
+            (Command::Get, false) => "$-1\r\n",
+            (_, true) => "NOT_FOUND\r\n",
+            (_, false) => ":0\r\n",
+        }
+        .into(),
+    }
 }
 
 /// SASL is off, and VERBOSITY is what memcached does not know either.

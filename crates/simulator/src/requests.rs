@@ -1,11 +1,12 @@
 //! Requests, made up.
 
-use memwire::config::Config;
+use memwire::config::{Config, Protocol, Watch};
 use wire::{
     Cas, Command, Concat, Direction, Expiration, Key, KeyEcho, Loudness, OnMiss, Opcode, Request, StoreMode,
 };
 
 use crate::oracle::Oracle;
+use crate::owed::WATCH;
 use crate::source::Source;
 
 /// What requests are made from.
@@ -72,6 +73,7 @@ enum Kind {
     Quit,
     Malformed,
     Unserved,
+    Watch,
 }
 
 const KINDS: &[(u32, Kind)] = &[
@@ -91,6 +93,7 @@ const KINDS: &[(u32, Kind)] = &[
     (1, Kind::Quit),
     (1, Kind::Malformed),
     (3, Kind::Unserved),
+    (16, Kind::Watch),
 ];
 
 /// A key: short ones, the longest one, and one of bytes that are no text.
@@ -139,6 +142,8 @@ impl Maker<'_> {
             Kind::Flush => Command::Flush { at: self.flush_time() },
             Kind::Stat => {
                 let group = self.source.pick(GROUPS);
+                // What is counted of passwords is looked at in the end.
+                let group = if group == "reset" && self.config.auth.is_some() { "items" } else { group };
                 Command::Stat { group: Key::new(group.as_bytes()).ok() }
             }
             Kind::Noop => Command::Noop,
@@ -146,6 +151,8 @@ impl Maker<'_> {
             Kind::Quit => Command::Quit,
             Kind::Malformed => return self.malformed(key, opaque),
             Kind::Unserved => return self.unserved(opaque),
+            Kind::Watch if self.config.watch == Watch::Allowed => return self.watch(number, opaque),
+            Kind::Watch => Command::Get { key, echo: self.echo() },
         };
         let loudness = if self.source.below(3) == 2 { Loudness::Quiet } else { Loudness::Loud };
         let mut bytes = Vec::new();
@@ -249,14 +256,31 @@ impl Maker<'_> {
         value
     }
 
+    /// Waits for another version than the one that is there, mostly. Many do so for the first key.
+    fn watch(&mut self, number: u32, opaque: u32) -> Vec<u8> {
+        let key = key(if self.source.one_in(4) { 0 } else { number });
+        let current = self.oracle.told_version(&key);
+        let known =
+            self.source.weighted(&[(8, current), (1, 0), (1, current.saturating_sub(1)), (1, u64::MAX - 7)]);
+        let extras: &[u8] = if self.source.one_in(24) { &[] } else { &1000_u32.to_be_bytes() };
+        let body_len = (extras.len() + key.len()) as u32;
+        let mut bytes = vec![0x80, WATCH.0, 0, key.len() as u8, extras.len() as u8, 0, 0, 0];
+        bytes.extend(body_len.to_be_bytes());
+        bytes.extend(opaque.to_be_bytes());
+        bytes.extend(known.to_be_bytes());
+        bytes.extend(extras);
+        bytes.extend(key);
+        bytes
+    }
+
     /// Behind such a request nothing can be trusted.
     fn malformed(&mut self, key: Key<'_>, opaque: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
         let command = Command::Get { key, echo: KeyEcho::Without };
         Request { opaque, loudness: Loudness::Loud, command }.append_to(&mut bytes);
         match self.source.below(5) {
-            // Another magic.
-            0 => bytes[0] = 0x81,
+            // Another magic, where that is not another protocol.
+            0 if self.config.protocol == Protocol::Binary => bytes[0] = 0x81,
             // A NOOP with a key.
             1 => bytes[1] = Opcode::NOOP.0,
             // A key too long.

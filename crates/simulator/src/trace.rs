@@ -8,6 +8,7 @@ use wire::Opcode;
 
 use crate::event_loop::Timers;
 use crate::source::Origin;
+use crate::world::Ending;
 
 /// Events that are kept to be told.
 const EVENTS_KEPT: usize = 24;
@@ -31,6 +32,9 @@ pub enum Event {
     Answered { client: usize, opcode: Opcode, opaque: u32, outcome: Outcome },
     Maintained { now: u32 },
     Passed { seconds: u32 },
+    Snapshot,
+    Died { ending: Ending },
+    Restored { items: u64, now: u32 },
     Settling,
 }
 
@@ -169,6 +173,9 @@ impl fmt::Display for Event {
             }
             Self::Maintained { now } => write!(f, "storage cleans up at {now}"),
             Self::Passed { seconds } => write!(f, "{seconds} s pass"),
+            Self::Snapshot => write!(f, "a snapshot is written"),
+            Self::Died { ending } => write!(f, "the server ends: {ending:?}"),
+            Self::Restored { items, now } => write!(f, "{items} items are restored at {now}"),
             Self::Settling => write!(f, "everything comes to rest"),
         }
     }

@@ -36,6 +36,9 @@ fn every_client_reads_what_it_is_owed() {
     println!("{sum:#?}");
     if seeds() == SEEDS {
         let Report { large_hits, quiet, refusals, evicted, malformed, .. } = sum;
+        let Report { snapshots, begun_anew, restarts, restored, .. } = sum;
+        let Report { waits, waits_told, waits_over, waits_refused, .. } = sum;
+        let Report { admitted, rejected, .. } = sum;
         let Report { put_back, late_answers, short_writes, without_room, stalled, .. } = sum;
         for (what, count, least) in [
             ("large values read", large_hits, 500),
@@ -43,11 +46,21 @@ fn every_client_reads_what_it_is_owed() {
             ("refusals", refusals, 20),
             ("evictions", evicted, 100),
             ("malformed requests", malformed, 500),
-            ("requests put back", put_back, 100),
+            ("requests put back", put_back, 50),
             ("late answers", late_answers, 3),
             ("short writes", short_writes, 2000),
             ("values without room", without_room, 300),
             ("values that stalled", stalled, 50),
+            ("clients let in", admitted, 300),
+            ("wrong passwords", rejected, 300),
+            ("waits", waits, 500),
+            ("waits that were told", waits_told, 60),
+            ("waits that were over", waits_over, 300),
+            ("waits that were refused", waits_refused, 10),
+            ("snapshots", snapshots, 500),
+            ("snapshots begun anew", begun_anew, 5),
+            ("restarts", restarts, 100),
+            ("items restored", restored, 1000),
         ] {
             assert!(count >= least, "{what}: {count} in all runs, should be {least} at least");
         }
@@ -102,4 +115,24 @@ fn a_value_that_changes_while_it_is_written_is_found() {
 #[test]
 fn an_event_that_is_lost_is_found() {
     is_found(Fault::LostEvent);
+}
+
+#[test]
+fn a_piece_of_a_snapshot_that_is_lost_is_found() {
+    is_found(Fault::LostPiece);
+}
+
+#[test]
+fn a_change_that_nobody_is_told_of_is_found() {
+    is_found(Fault::LostChange);
+}
+
+#[test]
+fn one_who_has_waited_and_is_not_forgotten_is_found() {
+    is_found(Fault::ForgottenWaiter);
+}
+
+#[test]
+fn another_password_than_the_right_one_is_found() {
+    is_found(Fault::OtherPassword);
 }

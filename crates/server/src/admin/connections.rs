@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 use super::answer::Answer;
 use super::guard::Guard;
 use super::route;
-use super::stream::Stream;
+use super::stream::{Stream, handshake};
 use super::{Listener, Shared};
 use crate::config::Security;
 use crate::limits::{
@@ -59,9 +59,11 @@ pub(super) async fn serve(listeners: Vec<Listener>, shared: &Rc<Shared>) -> io::
         match accepted {
             Ok((socket, peer, security)) => {
                 let Ok(seat) = seat_of(peer.ip(), shared) else { continue };
+                // Where the system refuses it, answers take longer.
+                let _ = socket.set_nodelay(true);
                 let shared = Rc::clone(shared);
                 connections.spawn_local(async move {
-                    serve_one(socket, security, &shared).await;
+                    greet(socket, security, &shared).await;
                     drop((place, seat));
                 });
             }
@@ -118,16 +120,21 @@ async fn ended(stage: &mut watch::Receiver<Stage>) {
     while stage.changed().await.is_ok() {}
 }
 
-async fn serve_one(socket: TcpStream, security: Security, shared: &Rc<Shared>) {
-    // Where the system refuses it, answers take longer.
-    let _ = socket.set_nodelay(true);
-    let tls = shared.server.tls.as_ref().filter(|_| security == Security::Tls);
-    let bytes = HTTP_CONNECTION_BYTES + tls.map_or(0, |_| TLS_CONNECTION_BYTES);
-    let _charge = Charge::of(bytes, &shared.server.meter, Use::Working);
-    let stream = match Stream::open(socket, tls).await {
-        Ok(stream) => stream,
-        Err(error) => return log::debug!("HTTP: no TLS handshake: {error}"),
+/// Serves a client, behind a handshake where there is TLS.
+async fn greet(socket: TcpStream, security: Security, shared: &Rc<Shared>) {
+    let Some(tls) = shared.server.tls.as_ref().filter(|_| security == Security::Tls) else {
+        return serve_one(socket, shared).await;
     };
+    let _charge = Charge::of(TLS_CONNECTION_BYTES, &shared.server.meter, Use::Working);
+    match handshake(socket, tls).await {
+        Ok(socket) => serve_one(socket, shared).await,
+        Err(error) => log::debug!("HTTP: no TLS handshake: {error}"),
+    }
+}
+
+/// Serves a client until his connection ends.
+pub(super) async fn serve_one(socket: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: &Rc<Shared>) {
+    let _charge = Charge::of(HTTP_CONNECTION_BYTES, &shared.server.meter, Use::Working);
     let serving = Rc::clone(shared);
     let guard = RefCell::new(Guard::default());
     let service = service_fn(move |request: Request<Incoming>| -> Pin<Box<dyn Future<Output = Outcome>>> {
@@ -145,7 +152,7 @@ async fn serve_one(socket: TcpStream, security: Security, shared: &Rc<Shared>) {
         .header_read_timeout(Duration::from_millis(HTTP_STALL_MS))
         .max_headers(HTTP_FIELDS_MAX)
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Stream::new(socket)), service);
     let mut stage = shared.stage.clone();
     let mut end = pin!(ended(&mut stage));
     let done = before(&mut end, poll_fn(|context| connection.poll_without_shutdown(context))).await;
@@ -168,7 +175,10 @@ async fn serve_one(socket: TcpStream, security: Security, shared: &Rc<Shared>) {
 type Outcome = Result<Answer, Infallible>;
 
 /// Reads on for a while, so that what was written arrives.
-async fn say_goodbye(mut stream: Stream, is_slow: bool) -> io::Result<()> {
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: Stream<S>,
+    is_slow: bool,
+) -> io::Result<()> {
     if is_slow {
         stream.write_all(TOO_SLOW).await?;
     }

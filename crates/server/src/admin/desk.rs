@@ -6,19 +6,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Receiver;
 use tokio::sync::{Notify, oneshot};
 
 use crate::hop::{Bell, Home, Storage};
-use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
+use crate::limits::WATCH_WAIT_MS_MAX;
+use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag, Watched};
 use crate::server::Server;
 
 /// Asks the storage thread.
 #[derive(Debug)]
 pub(super) struct Desk {
-    storage: Storage,
+    storage: Arc<OnceLock<Storage>>,
     home: Arc<Home>,
     bell: Arc<Bell>,
     answers: Receiver<Box<Batch>>,
@@ -35,7 +36,7 @@ struct Asked {
     watching: HashMap<ConnId, Rc<Notify>>,
 }
 
-/// The storage thread is gone.
+/// The storage thread is gone, or not there yet.
 #[derive(Debug)]
 pub(super) struct Gone;
 
@@ -47,7 +48,7 @@ pub(super) struct Answer {
 }
 
 impl Desk {
-    pub(super) fn new(storage: Storage) -> Rc<Self> {
+    pub(super) fn new(storage: Arc<OnceLock<Storage>>) -> Rc<Self> {
         let (sender, answers) = crossbeam_channel::unbounded();
         let arrived = Arc::new(Notify::new());
         let ringing = Arc::clone(&arrived);
@@ -59,7 +60,7 @@ impl Desk {
 
     /// Requests that wait for the storage thread.
     pub(super) fn queue_len(&self) -> usize {
-        self.storage.queue_len()
+        self.storage.get().map_or(0, Storage::queue_len)
     }
 
     /// Hands out answers, for ever.
@@ -110,13 +111,21 @@ impl Desk {
         let (sender, answered) = oneshot::channel();
         self.asked.borrow_mut().waiting.insert(id, sender);
         fill(&mut batch, server, id, command, key);
-        self.storage.execute(batch, &self.home);
+        self.execute(batch);
         let forgets = Forgets { desk: self, id };
         let answer = answered.await;
         drop(forgets);
         let mut batch = answer.map_err(|_| Gone)?;
         let reply = batch.replies.pop().ok_or(Gone)?;
         Ok(Answer { batch, reply })
+    }
+
+    /// What is asked of no storage thread goes, and whoever waits for the answer is told that it is gone.
+    fn execute(&self, batch: Box<Batch>) {
+        match self.storage.get() {
+            Some(storage) => storage.execute(batch, &self.home),
+            None => self.asked.borrow_mut().waiting.clear(),
+        }
     }
 
     /// Whoever asks is told apart like a connection.
@@ -148,7 +157,7 @@ impl Watching<'_> {
     /// The item if it has another version than `known`; else this waits for that from here on.
     pub(super) async fn look(&mut self, known: u64) -> Result<Option<Answer>, Gone> {
         self.is_noted = true;
-        let asked = Command::Watch { known, wait_ms: 0 };
+        let asked = Command::Watch { known, wait_ms: WATCH_WAIT_MS_MAX, told: Watched::Item };
         let answer = self.desk.ask_as(self.id, self.server, Box::default(), asked, self.key).await?;
         self.is_noted = matches!(answer.reply, Reply::Waiting);
         Ok(if self.is_noted { None } else { Some(answer) })
@@ -171,7 +180,7 @@ impl Drop for Watching<'_> {
         if self.is_noted {
             let mut batch = Box::default();
             fill(&mut batch, self.server, self.id, Command::Unwatch, self.key);
-            self.desk.storage.execute(batch, &self.desk.home);
+            self.desk.execute(batch);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | `connections` | accepting, and what slow, malformed and too many clients meet |
-//! | `stream` | a socket, with TLS or without, whose client must take what it is sent |
+//! | `stream` | a socket whose client must take what it is sent; its handshake, where there is TLS |
 //! | `guard` | who may come in |
 //! | `route` | which request goes where |
 //! | `answer` | responses, and errors in JSON |
@@ -13,6 +13,8 @@
 //! | `metrics` | figures for Prometheus |
 //! | `status` | the same for the page |
 //! | `desk` | the way to the storage thread |
+//!
+//! It is there before the storage thread is, while a snapshot is restored: until then it says so.
 //!
 //! HTTP itself is `hyper`'s, on a runtime of one thread. Whatever happens here, the event loops do not notice it: this
 //! thread holds no lock that they know of, and its questions stand in the storage thread's queue like theirs.
@@ -32,9 +34,10 @@ mod value;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
@@ -74,7 +77,9 @@ impl Listener {
 /// The running HTTP thread.
 #[derive(Debug)]
 pub struct Handle {
+    addresses: Vec<SocketAddr>,
     stage: watch::Sender<Stage>,
+    storage: Arc<OnceLock<Storage>>,
     join: JoinHandle<()>,
 }
 
@@ -88,29 +93,59 @@ struct Shared {
     watchers: Semaphore,
 }
 
-/// Starts the thread.
+/// Starts the thread. What needs the storage thread is refused until that is [there](Handle::open).
 ///
 /// # Errors
 /// Where the system gives no thread, or no poll.
-pub fn spawn(listeners: Vec<Listener>, server: Arc<Server>, storage: Storage) -> io::Result<Handle> {
+pub fn spawn(listeners: Vec<Listener>, server: Arc<Server>) -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (stage, told) = watch::channel(Stage::Ready);
+    let addresses = listeners.iter().filter_map(|listener| listener.address().ok()).collect();
+    let storage = Arc::default();
+    let asked = Arc::clone(&storage);
     let join = std::thread::Builder::new().name("http".into()).spawn(move || {
-        let shared = Rc::new(Shared {
-            server,
-            desk: desk::Desk::new(storage),
-            stage: told,
-            watchers: Semaphore::new(HTTP_WATCHERS_MAX),
-        });
+        let shared = Rc::new(Shared::new(server, asked, told));
         let outcome = LocalSet::new().block_on(&runtime, connections::serve(listeners, &shared));
         if let Err(error) = outcome {
             log::error!("HTTP is not served any more: {error}");
         }
     })?;
-    Ok(Handle { stage, join })
+    Ok(Handle { addresses, stage, storage, join })
+}
+
+/// Serves one connection over anything, on the runtime of whoever calls: that may be a test with a clock of its own.
+pub async fn converse(
+    socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    server: Arc<Server>,
+    storage: Storage,
+) {
+    let (_stage, told) = watch::channel(Stage::Ready);
+    let shared = Rc::new(Shared::new(server, Arc::new(storage.into()), told));
+    tokio::select! {
+        () = shared.desk.hand_out() => {}
+        () = connections::serve_one(socket, &shared) => {}
+    }
+}
+
+impl Shared {
+    fn new(server: Arc<Server>, storage: Arc<OnceLock<Storage>>, stage: watch::Receiver<Stage>) -> Self {
+        Self { server, desk: desk::Desk::new(storage), stage, watchers: Semaphore::new(HTTP_WATCHERS_MAX) }
+    }
 }
 
 impl Handle {
+    /// Has it serve what `storage` holds.
+    pub fn open(&self, storage: Storage) {
+        // A server has one, and opens once.
+        let _ = self.storage.set(storage);
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
     /// Every request that waits for something is answered.
     pub fn drain(&self) {
         self.stage.send_replace(Stage::Draining);

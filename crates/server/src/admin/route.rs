@@ -1,7 +1,7 @@
 //! Which request goes where.
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 
 use super::Shared;
@@ -26,6 +26,10 @@ pub(super) async fn answer(request: Request<Incoming>, shared: &Shared) -> Answe
 async fn serve(request: Request<Incoming>, shared: &Shared) -> Result<Answer, Refused> {
     refuse_strangers(request.headers())?;
     let path = request.uri().path();
+    let needs_storage = path == "/metrics" || path.starts_with("/v1/");
+    if needs_storage && shared.server.stage() == Stage::Restoring {
+        return Err(unready("restoring").with(RETRY_AFTER, "1"));
+    }
     if let Some(key) = path.strip_prefix("/v1/keys/") {
         let key = keys::Key::decode(key)?;
         return keys::answer(key, request, shared).await;

@@ -1,11 +1,9 @@
-//! A socket, with TLS or without, whose client must take what it is sent: one that takes nothing for a while is given up. How long a client
-//! may take to send something is the business of those who wait for it.
+//! A socket whose client must take what it is sent: one that takes nothing for a while is given up. How long a client
+//! may take to send something is the business of those who wait for it. And the handshake, where there is TLS.
 
-use std::fmt::Debug;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,29 +17,17 @@ use crate::limits::HTTP_STALL_MS;
 use crate::server::ServerCounters;
 use crate::tls;
 
-/// A stream of bytes both ways, of whatever kind.
-trait Duplex: AsyncRead + AsyncWrite + Debug {}
-
-impl<T: AsyncRead + AsyncWrite + Debug> Duplex for T {}
-
-type Socket = Pin<Box<dyn Duplex>>;
-
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Stream {
-    socket: Socket,
+pub(super) struct Stream<S> {
+    socket: S,
     /// When it is given up, while it takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stream {
-    /// Over `socket` itself, or over TLS, once its handshake is done.
-    pub(super) async fn open(socket: TcpStream, tls: Option<&Arc<tls::Context>>) -> io::Result<Self> {
-        let socket: Socket = match tls {
-            None => Box::pin(socket),
-            Some(tls) => Box::pin(handshake(socket, tls).await?),
-        };
-        Ok(Self { socket, stalled: None })
+impl<S> Stream<S> {
+    pub(super) fn new(socket: S) -> Self {
+        Self { socket, stalled: None }
     }
 
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -58,8 +44,8 @@ impl Stream {
     }
 }
 
-/// One that comes to nothing is counted with those of other protocols.
-async fn handshake(socket: TcpStream, tls: &tls::Context) -> io::Result<TlsStream<TcpStream>> {
+/// The handshake of TLS. One that comes to nothing is counted with those of other protocols.
+pub(super) async fn handshake(socket: TcpStream, tls: &tls::Context) -> io::Result<TlsStream<TcpStream>> {
     let time = Duration::from_millis(tls.options.handshake_ms_max);
     let done = timeout(time, TlsAcceptor::from(tls.config()).accept(socket)).await;
     if done.is_err() {
@@ -69,23 +55,23 @@ async fn handshake(socket: TcpStream, tls: &tls::Context) -> io::Result<TlsStrea
     done.inspect_err(|_| ServerCounters::add(&tls.counters.handshake_errors, 1))
 }
 
-impl AsyncRead for Stream {
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.socket.as_mut().poll_read(context, room)
+        Pin::new(&mut self.socket).poll_read(context, room)
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.socket.as_mut().poll_write(context, bytes);
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.watch(written, context)
     }
 
@@ -94,7 +80,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.socket.as_mut().poll_write_vectored(context, slices);
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         self.watch(written, context)
     }
 
@@ -103,10 +89,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.as_mut().poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.as_mut().poll_shutdown(context)
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }

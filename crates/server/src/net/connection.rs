@@ -39,7 +39,7 @@ pub struct Connection<S> {
     /// Whether a run of operations is on its way to the storage thread or back.
     in_flight: bool,
     /// Set while its client waits for an item to change.
-    wait: Option<Box<Wait>>,
+    wait: Option<Wait>,
     /// Whether it stands in its event loop's queue.
     queued: bool,
     /// Whether its loop looks after the progress of its long request.
@@ -181,12 +181,13 @@ impl<S: Transport> Connection<S> {
 
     /// Its client goes on waiting, or is told; one that sends no more waits for nothing.
     #[cold]
-    fn take_look(&mut self, op: &Op, reply: &Reply, batch: &Batch) -> bool {
+    fn take_look(&mut self, op: &Op, reply: &Reply, unread: &[u8], server: &Server) -> bool {
         if !matches!(reply, Reply::Waiting) {
             self.wait = None;
             return true;
         }
-        self.wait.get_or_insert_with(|| Box::new(Wait::noted(op, batch))).note();
+        self.put_back(unread, server);
+        self.wait.get_or_insert_with(|| Wait::noted(op)).note();
         if self.half_closed {
             self.end_wait();
         }
@@ -196,13 +197,13 @@ impl<S: Transport> Connection<S> {
     /// Until when its client waits, if the storage thread has noted it.
     #[must_use]
     pub fn waits_until(&self) -> Option<Instant> {
-        self.wait.as_ref().and_then(|wait| wait.until())
+        self.wait.as_ref().and_then(Wait::until)
     }
 
     /// What its client waits for, if the storage thread may have noted it.
     #[must_use]
     pub fn waits_for(&self) -> Option<KeyHash> {
-        self.wait.as_ref().map(|wait| wait.hash())
+        self.wait.as_ref().map(Wait::hash)
     }
 
     /// What its client waits for may have changed.
@@ -352,6 +353,9 @@ impl<S: Transport> Connection<S> {
             self.phase = if is_told { Phase::Closing } else { Phase::Closed };
             batch.ops.truncate(first_op);
         }
+        if let Some(wait) = &mut self.wait {
+            wait.ask(&mut batch.ops[first_op..]);
+        }
         let op_count = batch.ops.len() - first_op;
         let aside = batch.input.take_aside();
         if op_count > 0 {
@@ -387,7 +391,10 @@ impl<S: Transport> Connection<S> {
                     self.take_reservation(reply);
                     false
                 }
-                Command::Watch { .. } | Command::Unwatch => self.take_look(op, reply, batch),
+                Command::Watch { .. } => {
+                    let unread = op.starts_at as usize..run.input.end();
+                    self.take_look(op, reply, &batch.input.filled()[unread], server)
+                }
                 _ => true,
             };
             if is_told {
@@ -399,7 +406,8 @@ impl<S: Transport> Connection<S> {
             // Room that was not asked for is asked for again. What it is for is no request any more.
             if let Some(wait) = &mut self.wait {
                 wait.was_left();
-            } else if !matches!(first_left.command, Command::Reserve { .. }) {
+            }
+            if !matches!(first_left.command, Command::Reserve { .. }) {
                 self.session.take_back(first_left);
                 // A request that is answered in many parts goes on from its session: its bytes were done with before.
                 if !self.session.has_more() {
@@ -477,10 +485,6 @@ impl<S: Transport> Connection<S> {
     }
 
     fn read(&mut self, batch: &mut Batch, server: &Server, traffic: &mut Traffic) -> io::Result<()> {
-        if let Some(wait) = &mut self.wait {
-            wait.ask(batch);
-            return Ok(());
-        }
         if self.session.resume(batch) {
             return Ok(());
         }

@@ -1,22 +1,20 @@
 //! A connection whose client waits for an item to change.
 //!
-//! The storage thread has noted it, and nothing else of the connection is looked at meanwhile. It asks again when the
-//! storage thread says that there may be a change, and takes its note back when the time is up; the answer to either
-//! ends the waiting, unless nothing has changed. See `storage::watch`.
+//! The storage thread has noted it, and nothing else of the connection is looked at meanwhile. Its request stands before
+//! all that was sent behind it, as unread input: it is read again when the storage thread says that there may be a change,
+//! or when the time is up, and is then asked without waiting. The answer ends the waiting, unless nothing has changed. See
+//! `storage::watch`.
 
 use std::time::Instant;
 
-use crate::message::{Batch, Command, KeyHash, Op, Tag};
+use crate::message::{Command, KeyHash, Op};
 use crate::server::waiting_time;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Wait {
-    known: u64,
-    key: Box<[u8]>,
-    hash: KeyHash,
-    tag: Tag,
     until: Instant,
+    hash: KeyHash,
     stage: Stage,
 }
 
@@ -27,25 +25,17 @@ enum Stage {
     Noted,
     /// The storage thread has told of a change, and has ended its note.
     Changed,
-    /// The note is to be taken back.
+    /// The time is up.
     Over,
-    /// One of the two is on its way.
+    /// Its request is on its way again.
     Asking,
 }
 
 impl Wait {
     /// One that the storage thread has noted.
-    pub(super) fn noted(op: &Op, batch: &Batch) -> Self {
-        let (known, wait_ms) =
-            if let Command::Watch { known, wait_ms } = op.command { (known, wait_ms) } else { (0, 0) };
-        Self {
-            known,
-            key: batch.input.filled()[op.key.range()].into(),
-            hash: op.hash,
-            tag: op.tag,
-            until: Instant::now() + waiting_time(u64::from(wait_ms)),
-            stage: Stage::Noted,
-        }
+    pub(super) fn noted(op: &Op) -> Self {
+        let wait_ms = if let Command::Watch { wait_ms, .. } = op.command { wait_ms } else { 0 };
+        Self { until: Instant::now() + waiting_time(u64::from(wait_ms)), hash: op.hash, stage: Stage::Noted }
     }
 
     /// The storage thread has noted it again.
@@ -77,7 +67,7 @@ impl Wait {
         }
     }
 
-    /// What it has asked was left for a later batch: only looking again can be.
+    /// What it has asked was left for a later batch.
     pub(super) fn was_left(&mut self) {
         self.stage = Stage::Changed;
     }
@@ -87,14 +77,13 @@ impl Wait {
         matches!(self.stage, Stage::Changed | Stage::Over)
     }
 
-    /// Asks again, or takes its note back.
-    pub(super) fn ask(&mut self, batch: &mut Batch) {
-        let key = batch.input.add_aside(&self.key);
-        let command = match self.stage {
-            Stage::Over => Command::Unwatch,
-            _ => Command::Watch { known: self.known, wait_ms: 0 },
-        };
-        batch.ops.push(Op { command, key, hash: self.hash, starts_at: key.start, tag: self.tag });
+    /// Its request is asked again, as these operations.
+    pub(super) fn ask(&mut self, ops: &mut [Op]) {
+        if self.stage == Stage::Over
+            && let Some(Op { command: Command::Watch { wait_ms, .. }, .. }) = ops.last_mut()
+        {
+            *wait_ms = 0;
+        }
         self.stage = Stage::Asking;
     }
 }

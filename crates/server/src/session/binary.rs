@@ -15,7 +15,9 @@ use zerocopy::FromBytes;
 use crate::config::{Flush, Watch};
 use crate::figures::Group;
 use crate::limits::WATCH_WAIT_MS_MAX;
-use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value};
+use crate::message::{
+    Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag, Value, Watched,
+};
 use crate::server::Server;
 use crate::session::output::Body;
 use crate::session::{Next, Output, Parsed};
@@ -163,7 +165,7 @@ fn watch(packet: &Packet<'_, RequestHeader>, missing: usize, at: usize, server: 
         return Step::Incomplete(Next::Read { missing });
     }
     let wait_ms = packet.extras.try_into().map_or(0, u32::from_be_bytes).min(WATCH_WAIT_MS_MAX);
-    let command = Command::Watch { known: packet.header.cas.get(), wait_ms };
+    let command = Command::Watch { known: packet.header.cas.get(), wait_ms, told: Watched::Item };
     Step::Last { op: keyed_op(command, packet, at, server), bytes: head_bytes(packet.header) }
 }
 

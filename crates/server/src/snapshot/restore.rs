@@ -14,7 +14,7 @@ use wire::{Expiration, StoreMode};
 
 use crate::clock::UnixSeconds;
 use crate::config::{OnDamage, Snapshot};
-use crate::limits::VERSIONS_PER_SECOND_MAX;
+use crate::limits::VERSIONS_PER_MS_MAX;
 use crate::message::{Batch, Command, ConnId, Op, Payload, Reply, Run, Span, Tag};
 use crate::meter::{Charge, Use};
 use crate::server::Server;
@@ -68,22 +68,19 @@ fn new_engine(server: &Server) -> Result<Engine, Failure> {
 
 fn load(file: File, len: u64, config: &Snapshot, server: &Server) -> Result<Engine, Failure> {
     let started = Instant::now();
-    let mut loader = Loader::new(new_engine(server)?, server);
-    let damage = match Reader::open(file, len) {
-        Ok(mut reader) => loader.load(&mut reader, len).err(),
-        Err(damage) => Some(damage),
-    };
-    if let Some(damage) = damage {
+    let clock = || server.clock.now_ms();
+    let mut loader = Loader::new(new_engine(server)?, server, &clock);
+    if let Err(damage) = loader.load(file, len) {
         decide(config, &damage)?;
         server.snapshots.is_damaged.store(true, Ordering::Relaxed);
         if config.on_damage == OnDamage::Skip {
             let newest_cas = loader.newest_cas;
-            loader = Loader::new(new_engine(server)?, server);
+            loader = Loader::new(new_engine(server)?, server, &clock);
             loader.resume_behind(newest_cas);
         }
     }
     server.snapshots.restored_items.store(loader.counts.items, Ordering::Relaxed);
-    let Loader { engine, counts, .. } = loader;
+    let (engine, counts) = loader.finish();
     log::info!("restored {counts} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(engine)
 }
@@ -109,10 +106,13 @@ fn decide(config: &Snapshot, damage: &Damage) -> Result<(), Failure> {
 
 /// What became of the items.
 #[derive(Debug, Default, Clone, Copy)]
-struct Counts {
-    items: u64,
-    expired: u64,
-    refused: u64,
+pub struct Counts {
+    /// Those that were stored.
+    pub items: u64,
+    /// Those whose time had come.
+    pub expired: u64,
+    /// Those for which there is no room.
+    pub refused: u64,
 }
 
 impl std::fmt::Display for Counts {
@@ -123,30 +123,45 @@ impl std::fmt::Display for Counts {
 }
 
 /// Fills an engine.
-struct Loader<'a> {
+pub struct Loader<'a> {
     server: &'a Server,
+    /// The Unix time in milliseconds.
+    clock: &'a dyn Fn() -> u64,
     engine: Engine,
     newest_cas: u64,
     batch: Batch,
     /// For what the reader holds.
     reading: Charge,
     counts: Counts,
-    now: UnixSeconds,
+    now_ms: u64,
     told_at: Instant,
 }
 
+impl std::fmt::Debug for Loader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Loader<'a> {
-    fn new(engine: Engine, server: &'a Server) -> Self {
+    /// Fills `engine`, in which nothing is stored. `clock` tells the Unix time in milliseconds.
+    #[must_use]
+    pub fn new(engine: Engine, server: &'a Server, clock: &'a dyn Fn() -> u64) -> Self {
         Self {
             server,
+            clock,
             newest_cas: 0,
             engine,
             batch: Batch::charged_on(&server.meter),
             reading: Charge::new(&server.meter, Use::Working),
             counts: Counts::default(),
-            now: server.clock.now(),
+            now_ms: clock(),
             told_at: Instant::now(),
         }
+    }
+
+    fn now(&self) -> UnixSeconds {
+        (self.now_ms / 1000) as UnixSeconds
     }
 
     fn resume_behind(&mut self, newest_cas: u64) {
@@ -154,18 +169,31 @@ impl<'a> Loader<'a> {
         self.engine.resume_behind(newest_cas);
     }
 
-    /// Stores everything up to the end, or to the damage, and draws the line of a pending flush.
-    fn load<R: io::Read>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<(), Damage> {
-        self.resume_behind(newest_possible(reader.opening(), self.now));
-        let stored = self.store_all(reader, len);
-        self.engine.finish_restore(reader.pending_flush(), self.server.clock.now());
+    /// Stores everything that a file of `len` bytes holds up to its end, or to the damage, and draws the line of a
+    /// pending flush.
+    ///
+    /// # Errors
+    /// The damage. What stands before it is stored.
+    pub fn load<R: io::Read>(&mut self, file: R, len: u64) -> Result<(), Damage> {
+        let mut reader = Reader::open(file, len)?;
+        self.resume_behind(newest_possible(reader.opening(), self.now_ms));
+        let stored = self.store_all(&mut reader, len);
+        self.now_ms = (self.clock)();
+        let now = self.now();
+        self.engine.finish_restore(reader.pending_flush(), now);
         stored
+    }
+
+    /// The engine, and what became of the items.
+    #[must_use]
+    pub fn finish(self) -> (Engine, Counts) {
+        (self.engine, self.counts)
     }
 
     fn store_all<R: io::Read>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<(), Damage> {
         loop {
             let Some(items) = reader.next_items()? else { return Ok(()) };
-            self.now = self.server.clock.now();
+            self.now_ms = (self.clock)();
             self.reading.set(items.len_bytes());
             self.store(items);
             if self.told_at.elapsed() >= TELL_EVERY {
@@ -185,7 +213,8 @@ impl<'a> Loader<'a> {
         let conn = ConnId { slot: 0, generation: 0 };
         let input = Span::new(0, self.batch.input.len());
         self.batch.runs.push(Run { conn, first_op: 0, op_count, input, executed: 0 });
-        self.engine.execute(&mut self.batch, self.now);
+        let now = self.now();
+        self.engine.execute(&mut self.batch, now);
         let stored =
             self.batch.replies.iter().filter(|reply| matches!(reply, Reply::Stored { .. })).count() as u64;
         self.counts.items += stored;
@@ -193,7 +222,7 @@ impl<'a> Loader<'a> {
     }
 
     fn push(&mut self, item: Item<'_>) {
-        if item.expiration != Expiration::Never && unix_time(item.expiration, self.now) <= self.now {
+        if item.expiration != Expiration::Never && unix_time(item.expiration, self.now()) <= self.now() {
             self.counts.expired += 1;
             return;
         }
@@ -228,8 +257,23 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The newest version that can have been told by now.
-fn newest_possible(opening: Opening, now: UnixSeconds) -> u64 {
-    let seconds = u64::from(now.saturating_sub(opening.created)) + 1;
-    opening.newest_cas.wrapping_add(seconds * VERSIONS_PER_SECOND_MAX)
+/// The newest version that can have been told by now. By the millisecond: of two restarts from one file in the same second
+/// the second one must not tell again what the first one has told.
+fn newest_possible(opening: Opening, now_ms: u64) -> u64 {
+    let ms = now_ms.saturating_sub(u64::from(opening.created) * 1000) + 1;
+    opening.newest_cas.wrapping_add(ms * VERSIONS_PER_MS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server was killed right after a restart, and the next one gave the same versions to other items.
+    #[test]
+    fn a_second_restart_in_the_same_second_goes_on_behind_the_first() {
+        let opening = Opening { created: 1_700_000_000, newest_cas: 5 };
+        let at = |ms| newest_possible(opening, ms);
+        assert!(at(1_700_000_000_000) > 5 && at(1_699_999_999_000) > 5);
+        assert_eq!(at(1_700_000_100_001) - at(1_700_000_100_000), VERSIONS_PER_MS_MAX);
+    }
 }

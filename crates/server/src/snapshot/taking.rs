@@ -141,13 +141,9 @@ impl<'a> Taker<'a> {
 
     fn write(&self, piece: &Piece, stream: &mut Stream, pace: Pace) -> Result<(), Trouble> {
         let Some(batch) = &self.batch else { return Err(Trouble::Alone) };
-        let mut at = piece.packets.start as usize;
-        for &(value_at, number) in &piece.large {
-            self.write_bytes(&batch.values[at..value_at as usize], stream, pace)?;
-            self.write_bytes(&batch.large[number as usize], stream, pace)?;
-            at = value_at as usize;
+        for part in piece.parts(batch) {
+            self.write_bytes(part, stream, pace)?;
         }
-        self.write_bytes(&batch.values[at..piece.packets.end()], stream, pace)?;
         stream.count(piece.items).map_err(|error| self.file_trouble(error))
     }
 

@@ -7,7 +7,7 @@ use wire::{Cas, Concat, Direction, Expiration, OnMiss, StoreMode};
 
 use crate::clock::UnixSeconds;
 use crate::limits::COUNTER_ITEM_BYTES_MAX;
-use crate::message::{Older, Refusal, Reply};
+use crate::message::{Older, Refusal, Reply, Watched};
 use crate::storage::counter::{self, Digits};
 use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine};
@@ -28,19 +28,37 @@ impl Engine {
         self.hit(at, answers)
     }
 
-    /// The item if it is another than the client knows; else the connection waits for that.
-    pub(super) fn watch(&mut self, item: Item<'_>, known: u64, answers: &mut Answers<'_>) -> Reply {
+    /// The item if it is another than the client knows; else the connection waits for that, or waits no longer.
+    pub(super) fn watch(
+        &mut self,
+        item: Item<'_>,
+        known: u64,
+        wait_ms: u32,
+        told: Watched,
+        answers: &mut Answers<'_>,
+    ) -> Reply {
         let found = self.lookup(item);
-        let version = found.and_then(|at| self.version(at)).map_or(0, Cas::get);
-        match found {
-            Some(at) if version != known => {
+        let is_known = found.and_then(|at| self.version(at)).map_or(0, Cas::get) == known;
+        if is_known && wait_ms > 0 {
+            let end = found.map_or(0, |at| self.log.header(at).expiration());
+            return if self.watch.add(item.hash, answers.conn, end) {
+                Reply::Waiting
+            } else {
+                Reply::TooManyWait
+            };
+        }
+        if wait_ms == 0 {
+            self.watch.remove(item.hash, answers.conn);
+        }
+        match (told, found) {
+            (Watched::Meta { content, reading, options }, _) => {
+                self.meta_get(item, content, reading, &answers.meta_get(options), answers)
+            }
+            (Watched::Item, _) if is_known => Reply::Done,
+            (Watched::Item, None) => Reply::NotFound,
+            (Watched::Item, Some(at)) => {
                 self.note_read(at);
                 self.hit(at, answers)
-            }
-            None if version != known => Reply::NotFound,
-            found => {
-                let end = found.map_or(0, |at| self.log.header(at).expiration());
-                if self.watch.add(item.hash, answers.conn, end) { Reply::Waiting } else { Reply::TooManyWait }
             }
         }
     }

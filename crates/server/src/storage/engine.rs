@@ -288,8 +288,7 @@ impl Engine {
             Command::Flush { at } => self.flush(at),
             Command::Stats(group) => self.stats(group, answers),
             Command::MetaGet { content, reading, options } => {
-                let options = options.map_or_else(MetaGet::default, |at| answers.meta_get(at));
-                self.meta_get(item, content, reading, &options, answers)
+                self.meta_get(item, content, reading, &answers.meta_get(options), answers)
             }
             Command::MetaStore { options, value } => {
                 let Meta::Store(options) = answers.meta[options as usize] else { unasked() };
@@ -304,7 +303,7 @@ impl Engine {
                 self.meta_count(item, &options)
             }
             Command::Describe => self.describe(item),
-            Command::Watch { known, .. } => self.watch(item, known, answers),
+            Command::Watch { known, wait_ms, told } => self.watch(item, known, wait_ms, told, answers),
             Command::Unwatch => self.unwatch(item, answers),
             Command::Scan { cursor, count } => self.scan(cursor, count, answers),
             Command::Snapshot { cursor } => self.snapshot(cursor, answers),
@@ -405,7 +404,8 @@ fn unasked() -> ! {
 }
 
 impl Answers<'_> {
-    fn meta_get(&self, at: u32) -> MetaGet {
+    pub(super) fn meta_get(&self, at: Option<u32>) -> MetaGet {
+        let Some(at) = at else { return MetaGet::default() };
         let Meta::Get(options) = self.meta[at as usize] else { unasked() };
         options
     }

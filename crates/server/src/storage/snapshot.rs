@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 use crate::clock::UnixSeconds;
 use crate::figures::Counters;
 use crate::limits::SNAPSHOT_PIECE_BYTES;
-use crate::message::{Reply, Span};
+use crate::message::{Batch, Reply, Span};
 use crate::storage::engine::{Answers, Engine};
 use crate::storage::expiry::Flushes;
 use crate::storage::log::record::STALE;
@@ -34,6 +34,21 @@ pub struct Piece {
     pub newest_cas: u64,
     /// The flushes at its time.
     pub flushes: Flushes,
+}
+
+impl Piece {
+    /// Its packets, whole or in parts, one behind the other. `batch` is the one that it was asked for with.
+    pub fn parts<'a>(&self, batch: &'a Batch) -> impl Iterator<Item = &'a [u8]> {
+        let mut at = self.packets.start as usize;
+        let mut parts = Vec::with_capacity(2 * self.large.len() + 1);
+        for &(value_at, number) in &self.large {
+            parts.push(&batch.values[at..value_at as usize]);
+            parts.push(&batch.large[number as usize][..]);
+            at = value_at as usize;
+        }
+        parts.push(&batch.values[at..self.packets.end()]);
+        parts.into_iter()
+    }
 }
 
 /// Records that are told together.

@@ -9,16 +9,16 @@
 //!
 //! Nothing of the item is held, and it may go like any other. While nobody waits, a write pays for one comparison.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod notes;
 
-use foldhash::fast::FixedState;
+use std::sync::Arc;
 
 use crate::clock::UnixSeconds;
 use crate::hop::Home;
-use crate::limits::{WATCHER_BYTES, WATCHERS_MAX, WATCHERS_PER_KEY_MAX};
+use crate::limits::{WATCHER_BYTES, WATCHERS_MAX};
 use crate::message::{ConnId, KeyHash};
 use crate::meter::{Charge, Meter, Use};
+use notes::Notes;
 
 /// Someone who waits: a connection, and the front end that it belongs to. In a test it may belong to none.
 #[derive(Debug)]
@@ -32,8 +32,7 @@ pub struct Watcher {
 /// Everybody who waits.
 #[derive(Debug)]
 pub(super) struct Watch {
-    keys: HashMap<KeyHash, Watched, FixedState>,
-    count: usize,
+    notes: Notes,
     /// No item that somebody waits for ends earlier.
     next_end: UnixSeconds,
     /// The front end whose batch is executed.
@@ -42,18 +41,10 @@ pub(super) struct Watch {
     charge: Charge,
 }
 
-#[derive(Debug)]
-struct Watched {
-    watchers: Vec<Watcher>,
-    /// When the item ends, 0 for never.
-    end: UnixSeconds,
-}
-
 impl Watch {
     pub(super) fn new(meter: &Arc<Meter>) -> Self {
         Self {
-            keys: HashMap::with_hasher(FixedState::default()),
-            count: 0,
+            notes: Notes::default(),
             next_end: UnixSeconds::MAX,
             asking: None,
             woken: Vec::new(),
@@ -63,58 +54,48 @@ impl Watch {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.notes.count() == 0
     }
 
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.notes.count()
     }
 
     /// Notes that a connection waits for a change of an item that ends at `end`, 0 for never. Says whether there is room
     /// for it.
     pub(super) fn add(&mut self, hash: KeyHash, conn: ConnId, end: UnixSeconds) -> bool {
-        if self.count >= WATCHERS_MAX {
-            return false;
+        let watcher = Watcher { conn, home: self.asking.clone() };
+        let is_noted = self.notes.count() < WATCHERS_MAX && self.notes.insert(hash, watcher, end);
+        if is_noted {
+            self.recharge();
+            self.note_end(hash, end);
         }
-        let watched =
-            self.keys.entry(hash).or_insert_with(|| Watched { watchers: Vec::with_capacity(1), end });
-        if watched.watchers.len() >= WATCHERS_PER_KEY_MAX {
-            return false;
-        }
-        watched.watchers.push(Watcher { conn, home: self.asking.clone() });
-        self.recount(self.count + 1);
-        self.note_end(hash, end);
-        true
+        is_noted
     }
 
     /// Forgets a connection of the front end that asks.
     pub(super) fn remove(&mut self, hash: KeyHash, conn: ConnId) {
-        let Some(watched) = self.keys.get_mut(&hash) else { return };
-        let before = watched.watchers.len();
         let asking = self.asking.as_ref().map(Arc::as_ptr);
-        watched
-            .watchers
-            .retain(|watcher| watcher.conn != conn || watcher.home.as_ref().map(Arc::as_ptr) != asking);
-        let removed = before - watched.watchers.len();
-        if watched.watchers.is_empty() {
-            self.keys.remove(&hash);
-        }
-        self.recount(self.count - removed);
+        let is_he =
+            |watcher: &Watcher| watcher.conn == conn && watcher.home.as_ref().map(Arc::as_ptr) == asking;
+        self.notes.remove(hash, is_he);
+        self.recharge();
     }
 
     /// An item that somebody may wait for ends at `end` from here on. Of two under one hash the first end counts.
     pub(super) fn note_end(&mut self, hash: KeyHash, end: UnixSeconds) {
-        let Some(watched) = self.keys.get_mut(&hash).filter(|_| end != 0) else { return };
-        watched.end = if watched.end == 0 { end } else { watched.end.min(end) };
-        self.next_end = self.next_end.min(watched.end);
+        if end == 0 {
+            return;
+        }
+        let Some(noted) = self.notes.end_mut(hash) else { return };
+        *noted = if *noted == 0 { end } else { end.min(*noted) };
+        self.next_end = self.next_end.min(*noted);
     }
 
     /// Something under a hash has changed.
     pub(super) fn wake(&mut self, hash: KeyHash) {
-        if let Some(watched) = self.keys.remove(&hash) {
-            self.recount(self.count - watched.watchers.len());
-            self.woken.extend(watched.watchers);
-        }
+        self.notes.take(hash, &mut self.woken);
+        self.recharge();
     }
 
     /// The same where an item's time has come.
@@ -122,21 +103,18 @@ impl Watch {
         if self.next_end > now {
             return;
         }
-        let is_over = |watched: &Watched| watched.end != 0 && watched.end <= now;
-        let over: Vec<_> =
-            self.keys.iter().filter(|(_, watched)| is_over(watched)).map(|(hash, _)| *hash).collect();
+        let over: Vec<_> = self.notes.ends().filter(|(_, end)| *end <= now).map(|(hash, _)| hash).collect();
         for hash in over {
             self.wake(hash);
         }
-        let ends = self.keys.values().map(|watched| watched.end).filter(|end| *end != 0);
-        self.next_end = ends.min().unwrap_or(UnixSeconds::MAX);
+        self.next_end = self.notes.ends().map(|(_, end)| end).min().unwrap_or(UnixSeconds::MAX);
     }
 
     /// Everything has changed.
     pub(super) fn wake_all(&mut self) {
-        self.woken.extend(self.keys.drain().flat_map(|(_, watched)| watched.watchers));
+        self.notes.take_all(&mut self.woken);
         self.next_end = UnixSeconds::MAX;
-        self.recount(0);
+        self.recharge();
     }
 
     /// Some of those that were woken, `limit` at most.
@@ -148,18 +126,18 @@ impl Watch {
         !self.woken.is_empty()
     }
 
-    fn recount(&mut self, count: usize) {
-        self.count = count;
-        self.charge.set(count * WATCHER_BYTES);
-        if count == 0 {
-            self.keys.shrink_to_fit();
-        }
+    fn recharge(&mut self) {
+        self.charge.set(self.notes.count() * WATCHER_BYTES);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::WATCHERS_PER_KEY_MAX;
+
+    /// Of a watcher's part of the memory.
+    const NOTE_BYTES: usize = 46;
 
     fn conn(slot: u32) -> ConnId {
         ConnId { slot, generation: 0 }
@@ -239,11 +217,10 @@ mod tests {
         while watch.add(KeyHash(hash), conn(hash), 0) {
             hash += 1;
         }
-        assert_eq!((watch.count, meter.bytes()), (WATCHERS_MAX, WATCHERS_MAX * WATCHER_BYTES));
-        let entry_bytes = size_of::<(KeyHash, Watched)>() + 1;
-        let lists: usize = watch.keys.values().map(|watched| watched.watchers.capacity()).sum();
-        let bytes = watch.keys.capacity() * 8 / 7 * entry_bytes + lists * size_of::<Watcher>();
-        assert!(bytes / watch.count < 200 && WATCHER_BYTES < 200, "{bytes} for {}", watch.count);
+        assert_eq!((watch.count(), meter.bytes()), (WATCHERS_MAX, WATCHERS_MAX * WATCHER_BYTES));
+        // Room for twice as many, as it is when it has just grown, is the worst; the rest is the front end's.
+        let bytes = watch.notes.bytes();
+        assert!(bytes <= 2 * WATCHERS_MAX * NOTE_BYTES, "{bytes}");
         watch.wake(KeyHash(0));
         assert_eq!(watch.take_woken(100).count(), 100);
         assert!(watch.has_woken(), "the rest comes later");

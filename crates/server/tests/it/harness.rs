@@ -36,8 +36,12 @@ impl Server {
     ///
     /// When it cannot be started, exits, or does not listen in time.
     pub(crate) fn start(args: &[&str]) -> Self {
-        Self::spawn(Command::new(env!("CARGO_BIN_EXE_memwire")).args(args))
-            .unwrap_or_else(|error| panic!("memwire does not start: {error}"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_memwire")).args(args))
+    }
+
+    /// The same by a command that becomes `memwire` and gives it the arguments that are behind its own.
+    pub(crate) fn start_by(command: &mut Command) -> Self {
+        Self::spawn(command).unwrap_or_else(|error| panic!("memwire does not start: {error}"))
     }
 
     /// The port it listens on.
@@ -237,7 +241,7 @@ impl Redis {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     listener.local_addr().expect("a listener has an address").port()
 }

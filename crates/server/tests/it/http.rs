@@ -2,6 +2,8 @@
 //!
 //! Requests are written and answers taken apart by hand, so that nothing of what the server is built on is believed.
 
+mod restoring;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -7,33 +7,37 @@ use crate::client::{Answer, Client, Request, op, status, stored};
 use crate::harness::{Random, Server};
 
 /// A connection that speaks in lines: classic text, meta and RESP.
-struct Lines {
-    writer: TcpStream,
+pub(crate) struct Lines {
+    pub(crate) writer: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Lines {
-    fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let writer = server.connect();
         let reader = BufReader::new(writer.try_clone().expect("a socket can be cloned"));
         Self { writer, reader }
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = Vec::new();
         self.reader.read_until(b'\n', &mut line).expect("an answer");
         String::from_utf8(line).expect("an answer in ASCII").trim_end().to_owned()
     }
 
+    pub(crate) fn send(&mut self, lines: &str) {
+        self.writer.write_all(format!("{lines}\r\n").as_bytes()).expect("the server reads");
+    }
+
     /// The first line of the answer to these lines.
     #[track_caller]
-    fn ask(&mut self, request: impl AsRef<[u8]>) -> String {
+    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> String {
         self.writer.write_all(&[request.as_ref(), b"\r\n"].concat()).expect("the server reads");
         self.line()
     }
 
     /// So many bytes and what ends them.
-    fn data(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn data(&mut self, len: usize) -> Vec<u8> {
         let mut data = vec![0; len + 2];
         self.reader.read_exact(&mut data).expect("the data");
         assert_eq!(data.split_off(len), b"\r\n");

@@ -11,7 +11,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("std::net::", &["server/src/net/", "server/src/config.rs", "server/src/admin/"]),
     ("tokio::", &["server/src/admin/"]),
     ("hyper::", &["server/src/admin/"]),
-    ("hashbrown::", &["server/src/storage/index.rs"]),
+    ("hashbrown::", &["server/src/storage/index.rs", "server/src/storage/watch/"]),
     ("sha2::", &["server/src/auth/"]),
     ("pbkdf2::", &["server/src/auth/"]),
     ("subtle::", &["server/src/auth/"]),

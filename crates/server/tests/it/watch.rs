@@ -2,11 +2,15 @@
 //!
 //! A test sees that somebody waits by the figures, and not by time passing.
 
+mod cost;
+mod meta;
+
 use std::thread;
 use std::time::Duration;
 
 use crate::client::{Client, Request, op, stored};
-use crate::harness::Server;
+use crate::example_client;
+use crate::harness::{Server, skip_or_fail};
 use crate::http::{Answer, Http, start};
 
 /// Longer than any test takes.
@@ -225,12 +229,42 @@ fn at_the_end_everybody_is_answered_first() {
     assert!(stopping.join().unwrap().success());
 }
 
+#[test]
+fn the_example_client_prints_every_change_that_it_sees() {
+    if example_client::program().is_none() {
+        return skip_or_fail("the example client");
+    }
+    for protocol in ["binary", "meta"] {
+        the_example_client_prints_every_change(protocol);
+    }
+}
+
+fn the_example_client_prints_every_change(protocol: &'static str) {
+    let (server, mut probe) = start(&["--watch"]);
+    let address = server.addr().to_string();
+    let mut writer = Client::connect(&server);
+    writer.set("k", "1");
+    let watching = thread::spawn(move || {
+        let args = ["--protocol", protocol, "watch", "k", "--count", "4"];
+        example_client::run(&address, &args, b"")
+    });
+    for change in
+        [Request::store(op::SET, "k", "2"), Request::of(op::DELETE, "k"), Request::store(op::SET, "k", "")]
+    {
+        until_waiting(&mut probe, 1);
+        writer.ask(&change);
+    }
+    let run = watching.join().unwrap();
+    assert_eq!(
+        (run.code, &run.out[..], &run.err[..]),
+        (0, &b"k: 1\nk: 2\nk: \n"[..], "client: k: Not found\n")
+    );
+}
+
 /// Waiting over the binary protocol: an opcode of memwire's own.
 mod binary {
     use super::*;
     use crate::client::{Answer, status};
-    use crate::example_client;
-    use crate::harness::skip_or_fail;
 
     const WATCH: u8 = 0x77;
     const LONG_MS: u32 = 300_000;
@@ -373,31 +407,5 @@ mod binary {
             client.assert_closed();
         }
         assert!(stopping.join().unwrap().success());
-    }
-
-    #[test]
-    fn the_example_client_prints_every_change_that_it_sees() {
-        if example_client::program().is_none() {
-            return skip_or_fail("the example client");
-        }
-        let (server, mut probe) = start();
-        let address = server.addr().to_string();
-        let mut writer = Client::connect(&server);
-        writer.set("k", "1");
-        let watching =
-            thread::spawn(move || example_client::run(&address, &["watch", "k", "--count", "4"], b""));
-        for change in [
-            Request::store(op::SET, "k", "2"),
-            Request::of(op::DELETE, "k"),
-            Request::store(op::SET, "k", ""),
-        ] {
-            until_waiting(&mut probe, 1);
-            writer.ask(&change);
-        }
-        let run = watching.join().unwrap();
-        assert_eq!(
-            (run.code, &run.out[..], &run.err[..]),
-            (0, &b"k: 1\nk: 2\nk: \n"[..], "client: k: Not found\n")
-        );
     }
 }

@@ -18,6 +18,8 @@
 //! | [`scanning`] | walking over all items |
 //! | [`snapshot`] | all items as packets |
 //! | [`text`] | the text protocol, from the socket to the engine and back |
+//! | [`waiting`] | `mg` that waits for a change |
+//! | [`waking`] | who is told first of a change for which many wait |
 
 mod cases;
 mod connections;
@@ -35,4 +37,6 @@ mod snapshot;
 mod stories;
 mod strings;
 mod text;
+mod waiting;
+mod waking;
 mod world;

@@ -15,13 +15,7 @@ use crate::world::{Ask, Hashes, World, tiny};
 fn piece(world: &mut World, cursor: u64) -> (u64, Vec<u8>, usize) {
     let mut batch = world.executed(&[vec![Ask::new("", Command::Snapshot { cursor })]]);
     let Reply::Snapshot(piece) = batch.replies.remove(0) else { panic!("no piece") };
-    let (mut packets, mut at) = (Vec::new(), piece.packets.start as usize);
-    for (value_at, number) in piece.large {
-        packets.extend_from_slice(&batch.values[at..value_at as usize]);
-        packets.extend_from_slice(&batch.large[number as usize]);
-        at = value_at as usize;
-    }
-    packets.extend_from_slice(&batch.values[at..piece.packets.end()]);
+    let packets = piece.parts(&batch).collect::<Vec<_>>().concat();
     assert_eq!(parse(&packets).len() as u64, piece.items);
     (piece.next, packets, piece.packets.len as usize)
 }

@@ -22,21 +22,21 @@ use crate::packets::legal;
 use crate::world::START;
 
 /// A server without threads, and the time.
-struct Room {
-    server: Server,
-    engine: Engine,
+pub(crate) struct Room {
+    pub(crate) server: Server,
+    pub(crate) engine: Engine,
     now: u32,
     /// Whether all of it is looked through behind each request.
     is_verified: bool,
 }
 
 /// A connection to it.
-struct Client {
-    connection: Connection<Wire>,
+pub(crate) struct Client {
+    pub(crate) connection: Connection<Wire>,
 }
 
 #[derive(Debug, Default)]
-struct Wire {
+pub(crate) struct Wire {
     arrived: Vec<u8>,
     read: usize,
     written: Vec<u8>,
@@ -67,7 +67,7 @@ impl Transport for Wire {
 }
 
 impl Room {
-    fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self::stressed(config, Stress::None)
     }
 
@@ -79,7 +79,7 @@ impl Room {
         Self { server, engine, now: START, is_verified: true }
     }
 
-    fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client { connection: Connection::new(Wire::default(), &self.server.meter) }
     }
 
@@ -106,7 +106,7 @@ impl Room {
     }
 
     /// The same as text, and whether that was the end.
-    fn ask(&mut self, client: &mut Client, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) fn ask(&mut self, client: &mut Client, bytes: impl AsRef<[u8]>) -> String {
         let told = self.send(client, bytes);
         let end = if client.connection.socket().is_shut.get() { "<end>" } else { "" };
         format!("{}{end}", String::from_utf8_lossy(&told))

@@ -5,9 +5,11 @@
 
 use wire::{Cas, Concat, Direction, Expiration, KEY_BYTES_MAX, OnMiss, StoreMode};
 
+use crate::config::Watch;
+use crate::limits::WATCH_WAIT_MS_MAX;
 use crate::message::{
     Batch, Command, Content, Meta, MetaCount, MetaDelete, MetaGet, MetaMode, MetaStore, Moment, Older, Op,
-    Payload, Reading, Span,
+    Payload, Reading, Span, Watched,
 };
 use crate::server::Server;
 use crate::session::text::classic::{Key, quiet};
@@ -40,7 +42,8 @@ pub(super) fn request(
     }
     let Some(key) = words.next_placed() else { return say(Saying::Error, line, place, asked) };
     let Some(key) = Key::of(key, place) else { return say(Saying::BadLine, line, place, asked) };
-    let flags = Flags::of(words, key, 2);
+    let watch = if what == b'g' { server.config.watch } else { Watch::Refused };
+    let flags = Flags::of(words, key, 2, watch);
     let made = flags.and_then(|flags| match what {
         b'g' => Ok((flags, Kind::META_GET, get(&flags, asked))),
         b'd' => Ok((flags, Kind::META_DELETE, delete(&flags, asked))),
@@ -51,7 +54,10 @@ pub(super) fn request(
             let note = Note::new(kind, quiet(flags.has(b'q'))).of_line(line.text);
             asked.ops.push(key.op(command, note, place, server));
             asked.decodes_key = flags.has(b'b');
-            Step::Done { bytes: line.bytes }
+            match command {
+                Command::Watch { .. } => Step::Pause { bytes: line.bytes },
+                _ => Step::Done { bytes: line.bytes },
+            }
         }
         Err(wrong) => {
             let told = if what == b'g' { wrong.saying } else { wrong.merged() };
@@ -110,13 +116,15 @@ struct Flags {
     initial: u64,
     delta: Option<u64>,
     tells_ttl: Moment,
+    /// `U`: for how long another version is waited for than `C`.
+    wait_ms: Option<u32>,
 }
 
 impl Flags {
     /// The flags among `words`, before which stand `words_before` others. What is wrong last is told, but for what
     /// cannot be read any further.
     #[inline]
-    fn of(words: Words<'_>, key: Key<'_>, words_before: usize) -> Result<Self, Wrong> {
+    fn of(words: Words<'_>, key: Key<'_>, words_before: usize, watch: Watch) -> Result<Self, Wrong> {
         let mut flags = Self::default();
         let mut count = words_before;
         let mut wrong = None;
@@ -136,7 +144,7 @@ impl Flags {
             if letter == b'O' {
                 opaque_len = word.len();
             }
-            match flags.take(letter, token, key) {
+            match flags.take(letter, token, key, watch) {
                 Ok(()) => flags.seen |= 1_u128.wrapping_shl(u32::from(letter)),
                 Err(Saying::MetaInvalid) => return Err(Wrong::in_flags(Saying::MetaInvalid)),
                 Err(saying) => {
@@ -156,7 +164,7 @@ impl Flags {
         self.seen.wrapping_shr(u32::from(letter)) & 1 == 1
     }
 
-    fn take(&mut self, letter: u8, token: &[u8], key: Key<'_>) -> Result<(), Saying> {
+    fn take(&mut self, letter: u8, token: &[u8], key: Key<'_>, watch: Watch) -> Result<(), Saying> {
         match letter {
             b'k' | b's' | b't' | b'c' | b'f' | b'v' | b'h' | b'l' | b'u' | b'q' | b'x' | b'I' | b'O'
             | b'P' | b'L' => {}
@@ -176,6 +184,11 @@ impl Flags {
                 [mode] => self.mode = Some(*mode),
                 _ => return Err(Saying::MetaModeLength),
             },
+            // Not memcached's: see `--watch`.
+            b'U' if watch == Watch::Allowed => {
+                let wait_ms = unsigned(token).ok_or(Saying::MetaToken)?.min(u64::from(WATCH_WAIT_MS_MAX));
+                self.wait_ms = u32::try_from(wait_ms).ok();
+            }
             _ => return Err(Saying::MetaInvalid),
         }
         Ok(())
@@ -197,7 +210,13 @@ fn get(flags: &Flags, asked: &mut Asked<'_>) -> Command {
     let options = if is_plain { None } else { Some(asked.options(Meta::Get(rare))) };
     let content = if flags.has(b'v') { Content::Value } else { Content::Length };
     let reading = if flags.has(b'u') { Reading::Unnoticed } else { Reading::Noted };
-    Command::MetaGet { content, reading, options }
+    match flags.wait_ms {
+        None => Command::MetaGet { content, reading, options },
+        Some(wait_ms) => {
+            let told = Watched::Meta { content, reading, options };
+            Command::Watch { known: flags.cas.unwrap_or_default(), wait_ms, told }
+        }
+    }
 }
 
 /// `md KEY FLAGS`.
@@ -293,7 +312,7 @@ fn parse_set(
     let key = words.next_placed().ok_or((Saying::Error, None))?;
     let key = Key::of(key, place).ok_or((Saying::BadLine, None))?;
     let value_len = words.next().and_then(value_len).ok_or((Saying::BadLine, None))?;
-    let flags = Flags::of(words, key, 3).map_err(|wrong| (wrong.saying, Some(value_len)))?;
+    let flags = Flags::of(words, key, 3, Watch::Refused).map_err(|wrong| (wrong.saying, Some(value_len)))?;
     let (command, meta) = store(&flags).map_err(|saying| (saying, Some(value_len)))?;
     let note = Note::new(Kind::META_SET, quiet(flags.has(b'q'))).of_line(line.text);
     Ok(Storing {

@@ -141,6 +141,7 @@ fn got(request: &Request<'_>, reply: &Reply, batch: &Batch, output: &mut Output)
     let &Reply::Found { flags, cas, content, ttl, idle, state } = reply else {
         return match reply {
             Reply::Refused(_) => line("SERVER_ERROR out of memory writing get response", output),
+            Reply::TooManyWait => line("SERVER_ERROR too many wait", output),
             _ if request.is_quiet() => {}
             _ => request.say(b"EN", &Facts::default(), output),
         };
