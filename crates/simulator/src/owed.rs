@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use memwire::config::{Config, Watch};
 use memwire::figures::Group;
-use memwire::message::{Command, Older, Refusal};
+use memwire::message::{Command, Older, Refusal, Watched};
 use memwire::storage::log::is_inline;
 use wire::{
     Cas, Command as Asked, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Loudness, Next, Opcode, Packet, Reject,
@@ -162,7 +162,10 @@ impl Owed {
         let Ok(wait_ms) = packet.extras.try_into().map(u32::from_be_bytes) else {
             return owed(Verdict::Fails(Status::INVALID), Ending::Close, HEADER_BYTES);
         };
-        let ask = Ask::new(packet.key, Command::Watch { known: packet.header.cas.get(), wait_ms });
+        let ask = Ask::new(
+            packet.key,
+            Command::Watch { known: packet.header.cas.get(), wait_ms, told: Watched::Item },
+        );
         owed(Verdict::Asks(ask), Ending::Stay, HEADER_BYTES + packet.extras.len() + packet.key.len())
     }
 

@@ -47,11 +47,14 @@ impl World {
                 let (op, reply) = (&batch.ops[at], &batch.replies[at]);
                 match op.command {
                     Command::Reserve { .. } => self.check_reservation(client, reply)?,
+                    Command::Watch { wait_ms: 0, .. } if matches!(reply, Reply::Done) => {
+                        self.check_over(client).map_err(|why| told(client, &why))?;
+                    }
                     Command::Watch { .. } => {
                         self.check_watch(client, reply, &batch).map_err(|why| told(client, &why))?;
                     }
                     Command::Unwatch => {
-                        self.check_unwatch(client, reply).map_err(|why| told(client, &why))?;
+                        self.check_unwatch(client).map_err(|why| told(client, &why))?;
                     }
                     _ => self.check_answer(client, op, reply, &batch)?,
                 }

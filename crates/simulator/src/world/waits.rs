@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use memwire::figures::{Group, StorageStats};
 use memwire::limits::{WAKES_PER_TURN, WATCHERS_PER_KEY_MAX};
-use memwire::message::{Batch, Command, ConnId, Op, Reply, Run, Span, Tag};
+use memwire::message::{Batch, Command, ConnId, Op, Reply, Run, Span, Tag, Watched};
 
 use crate::Fault;
 use crate::ask::Answer;
@@ -50,7 +50,7 @@ impl World {
         let mut batch = Batch::default();
         batch.input.extend(&key);
         let span = Span::new(0, key.len());
-        let command = Command::Watch { known: 0, wait_ms: 0 };
+        let command = Command::Watch { known: 0, wait_ms: 1, told: Watched::Item };
         let hash = self.server.hash(&key);
         batch.ops.extend((0..CROWD).map(|_| Op { command, key: span, hash, starts_at: 0, tag: Tag(0) }));
         let conn = ConnId { slot: u32::MAX, generation: 0 };
@@ -104,27 +104,32 @@ impl World {
             self.report.waits += 1;
             return Ok(());
         }
+        self.waits.over.remove(&client);
         self.report.waits_told += u64::from(self.waits.noted.contains_key(&client));
         self.end_wait(client, opaque, &answer)
     }
 
-    /// The note of a client is taken back: because his time is up, or because he is gone.
-    pub(super) fn check_unwatch(&mut self, client: usize, reply: &Reply) -> Result<(), String> {
-        let is_gone = self.clients[client].link().server_is_gone();
-        let is_over = self.waits.over.remove(&client);
-        if is_gone {
-            self.waits.noted.remove(&client);
-            return Ok(());
+    /// The note of a client who is gone is taken back.
+    pub(super) fn check_unwatch(&mut self, client: usize) -> Result<(), String> {
+        if !self.clients[client].link().server_is_gone() {
+            return Err("is forgotten, and is not gone".into());
         }
+        self.waits.over.remove(&client);
+        self.waits.noted.remove(&client);
+        Ok(())
+    }
+
+    /// A client is told that his time is up, and that nothing has changed.
+    pub(super) fn check_over(&mut self, client: usize) -> Result<(), String> {
+        let is_over = self.waits.over.remove(&client);
         let sends_no_more = matches!(self.clients[client].manner, Manner::Ended | Manner::Gone);
         if !is_over && !sends_no_more {
             return Err("is told that his time is up, and it is not".into());
         }
         self.report.waits_over += 1;
-        let (_, opaque) = self.clients[client].watched()?;
-        if !matches!(reply, Reply::Done) {
-            return Err(format!("is told {reply:?} when his time is up"));
-        }
+        let (ask, opaque) = self.clients[client].watched()?;
+        let ask = ask.clone();
+        self.check_done(&ask, &Answer::Waiting)?;
         self.end_wait(client, opaque, &Answer::Done)
     }
 
