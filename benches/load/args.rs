@@ -96,6 +96,10 @@ pub(crate) struct OneArgs {
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
 
+    /// Ask over TLS, and trust the certificates in this file, in PEM. The server's is for `localhost`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls: Option<PathBuf>,
+
     /// How to ask: any memcached has the first three, redis has the last.
     #[arg(long, value_enum, default_value = "binary")]
     pub(crate) protocol: Protocol,

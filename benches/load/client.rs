@@ -6,21 +6,21 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream as BlockingStream};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use mio::net::TcpStream;
+use rustls::ClientConfig;
 
 use crate::histogram::Histogram;
 use crate::items::key_text;
 use crate::random::Random;
+use crate::stream::Stream;
 use crate::syntax::{Answer, Ask, FenceAt, Outcome, Syntax};
 use crate::workload::{KeyChoice, Turn, Workload};
 
 /// Requests are written ahead up to here, then the socket has to take some: large values would pile up otherwise.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the connections of a thread share.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Tally {
 /// A connection to the server.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     output: Vec<u8>,
     written: usize,
     /// Requests without an answer so far, oldest first. Their opaques follow one another.
@@ -158,13 +158,14 @@ impl Connection {
     /// Connects. `number` sets the opaques of this connection apart from those of the others.
     ///
     /// # Errors
-    /// As [`connect`](BlockingStream::connect_timeout).
-    pub(crate) fn open(address: SocketAddr, number: usize) -> io::Result<Self> {
-        let stream = BlockingStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    /// As [`Stream::open`].
+    pub(crate) fn open(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        number: usize,
+    ) -> io::Result<Self> {
         Ok(Self {
-            stream: TcpStream::from_std(stream),
+            stream: Stream::open(address, tls)?,
             output: Vec::new(),
             written: 0,
             waiting: VecDeque::new(),
@@ -261,7 +262,10 @@ impl Connection {
         }
         self.output.clear();
         self.written = 0;
-        Ok(())
+        match self.stream.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            flushed => flushed,
+        }
     }
 
     /// Reads and checks what has arrived. `buffer` has room for a carried head and more.

@@ -8,10 +8,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
 
 use crate::client::{Clock, Connection, Shared, Tally};
 use crate::pace::Pace;
@@ -25,6 +27,8 @@ use crate::workload::{KeyChoice, Workload};
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
+    /// Whom connections trust, where they come with TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) connections: usize,
     pub(crate) depth: usize,
     pub(crate) threads: usize,
@@ -106,7 +110,7 @@ pub(crate) fn run(plan: &Plan, workload: &Workload, protocol: Protocol) -> Resul
 fn run_as<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Result<Report, String> {
     let mut connections = Vec::with_capacity(plan.connections);
     for number in 0..plan.connections {
-        let connection = Connection::open(plan.address, number);
+        let connection = Connection::open(plan.address, plan.tls.as_ref(), number);
         connections.push(connection.map_err(|error| {
             format!("cannot open connection {} to {}: {error}", number + 1, plan.address)
         })?);
@@ -152,9 +156,15 @@ fn run_as<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Result<Repo
 ///
 /// # Errors
 /// As [`run`], and where one is not stored.
-pub(crate) fn preload(address: SocketAddr, workload: &Workload, protocol: Protocol) -> Result<(), String> {
+pub(crate) fn preload(
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    workload: &Workload,
+    protocol: Protocol,
+) -> Result<(), String> {
     let plan = Plan {
         address,
+        tls,
         connections: 1,
         depth: 64,
         threads: 1,
@@ -224,7 +234,7 @@ impl<'a, S: Syntax> Loop<'a, S> {
         for (token, connection) in connections.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry()
-                .register(&mut connection.stream, Token(token), interest)
+                .register(connection.stream.source(), Token(token), interest)
                 .map_err(|error| format!("cannot register a connection: {error}"))?;
         }
         let now = shared.clock.now();

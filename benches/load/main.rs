@@ -12,12 +12,13 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `workload` | which requests, keys and values; what the right answer is |
-//! | `client` | one connection |
+//! | `client`, `stream` | one connection; its socket, with TLS or without |
 //! | `drive` | the event loop over all connections, closed or open |
 //! | `pace` | when requests of an open loop are due |
 //! | `probe` | processor time while it runs |
 //! | `versus` | the tables |
 //! | `floor` | a server that stores nothing |
+//! | `certificates` | those of servers with TLS, and whom the generator trusts |
 //! | `neighbour` | a process that takes time away |
 //! | `args` | the command line |
 //! | `support/items` | keys and the bytes of their values |
@@ -29,6 +30,7 @@
 //! The exit status is 1 where an answer was wrong, 2 where something did not run.
 
 mod args;
+mod certificates;
 mod client;
 mod drive;
 mod floor;
@@ -45,6 +47,7 @@ mod random;
 mod server;
 #[path = "../support/signals.rs"]
 mod signals;
+mod stream;
 #[path = "../support/syntax/mod.rs"]
 mod syntax;
 mod versus;
@@ -117,11 +120,13 @@ fn run_one(args: &Args, address: SocketAddr) -> Result<u64, String> {
             "connections x depth x batch is {waiting} requests under way, limit is {WAITING_MAX}"
         ));
     }
+    let tls = one.tls.as_deref().map(certificates::trusting).transpose()?;
     if !one.no_preload {
-        drive::preload(address, &workload, one.protocol)?;
+        drive::preload(address, tls.clone(), &workload, one.protocol)?;
     }
     let plan = Plan {
         address,
+        tls,
         connections: one.connections as usize,
         depth: one.depth as usize,
         threads: args.threads as usize,

@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "command line and table are not here, nor what only they use")]
 
+mod certificates;
 mod client;
 mod drive;
 mod floor;
@@ -20,6 +21,7 @@ mod ratio_tests;
 mod server;
 #[path = "../support/signals.rs"]
 mod signals;
+mod stream;
 #[path = "../support/syntax/mod.rs"]
 mod syntax;
 mod versus;
@@ -32,10 +34,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::certificates::Certificates;
 use crate::drive::{PATIENCE, Plan, Report};
 use crate::histogram::Histogram;
 use crate::items::KEY_BYTES;
 use crate::liar::{Lie, serve};
+use crate::server::{Program, Server};
 use crate::syntax::{Ask, Outcome, Protocol, Syntax, Words};
 use crate::versus::chart::{self, Bar, Entry};
 use crate::workload::{Mix, Popularity, Values, Workload};
@@ -314,10 +318,38 @@ fn bars_are_as_long_as_their_ratios_up_to_a_limit() {
     assert!(svg.contains("prefers-color-scheme:dark"));
 }
 
+#[test]
+fn over_tls_the_same_is_asked_and_answered() {
+    let certificates = Certificates::make().unwrap();
+    let program = Program::memwire().with_tls(&certificates.chain(), &certificates.key());
+    let server = Server::start(&program).unwrap();
+    let tls = Some(certificates.client().unwrap());
+    // Values of many records, and answers that are more than a socket holds.
+    for values in [10..=600, 100_000..=300_000] {
+        let workload = Workload { values: Values::new(values), ..workload(Mix::Ratio { sets: 1, gets: 4 }) };
+        for protocol in Protocol::value_variants() {
+            drive::preload(server.address(), tls.clone(), &workload, *protocol).unwrap();
+            let plan = Plan { tls: tls.clone(), depth: 16, ..plan(server.address(), 1000) };
+            let tally = drive::run(&plan, &workload, *protocol).unwrap().tally;
+            assert_eq!(
+                (tally.requests(), tally.wrong, tally.misses),
+                (1000, 0, 0),
+                "{:?}",
+                tally.first_wrong
+            );
+        }
+    }
+    // Who does not trust the server asks nothing of it.
+    let other = Certificates::make().unwrap().client().unwrap();
+    let plan = Plan { tls: Some(other), ..plan(server.address(), 10) };
+    let refused = drive::run(&plan, &workload(Mix::Get), Protocol::Binary).unwrap_err();
+    assert!(refused.contains("cannot open connection 1"), "{refused}");
+}
+
 fn run(protocol: Protocol, lie: Lie, mix: Mix, requests: u64, patience: Duration) -> Result<Report, String> {
     let address = serve(protocol, lie);
     let workload = workload(mix);
-    drive::preload(address, &workload, protocol)?;
+    drive::preload(address, None, &workload, protocol)?;
     drive::run(&Plan { patience, ..plan(address, requests) }, &workload, protocol)
 }
 
@@ -328,6 +360,7 @@ fn workload(mix: Mix) -> Workload {
 fn plan(address: SocketAddr, requests: u64) -> Plan {
     Plan {
         address,
+        tls: None,
         connections: 2,
         depth: 4,
         threads: 2,

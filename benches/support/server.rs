@@ -19,6 +19,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name of the server that is compared with the others.
 pub(crate) const MEMWIRE: &str = "memwire";
 
+/// Where redis serves without TLS; its options turn that off where there is TLS.
+const REDIS_CLEAR_PORT: &str = "--port";
+
 /// How a server is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
@@ -80,6 +83,31 @@ impl Program {
         }
     }
 
+    /// Whether it was built with TLS, as far as can be seen: Debian's redis is, some memcached are not.
+    pub(crate) fn has_tls(&self) -> bool {
+        match self.kind {
+            Kind::Memcached => {
+                let help = Command::new(&self.path).arg("-h").output();
+                help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--enable-ssl"))
+            }
+            Kind::Redis => true,
+            Kind::Floor => false,
+        }
+    }
+
+    /// The same with TLS instead of clear connections.
+    pub(crate) fn with_tls(self, chain: &Path, key: &Path) -> Self {
+        let (chain, key) = (chain.to_string_lossy(), key.to_string_lossy());
+        match self.kind {
+            Kind::Floor => self,
+            Kind::Memcached => self.with(&["-Z", "-o", &format!("ssl_chain_cert={chain},ssl_key={key}")]),
+            Kind::Redis => {
+                let files = ["--tls-cert-file", &chain, "--tls-key-file", &key, "--tls-ca-cert-file", &chain];
+                self.with(&files).with(&["--tls-auth-clients", "no", REDIS_CLEAR_PORT, "0"])
+            }
+        }
+    }
+
     /// What it says of itself.
     pub(crate) fn version(&self) -> Option<String> {
         let option = match self.kind {
@@ -111,7 +139,9 @@ impl Program {
             Kind::Redis => {
                 // It does not choose a port. One that was free a moment ago is free, or redis ends and says so.
                 let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-                command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+                let has_tls = self.options.iter().any(|option| option == REDIS_CLEAR_PORT);
+                let name = if has_tls { "--tls-port" } else { REDIS_CLEAR_PORT };
+                command.args(["--bind", "127.0.0.1", name, &port.to_string()]);
                 command.args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"]).arg(folder);
                 command.arg("--logfile").arg(folder.join("log"));
                 Ok((command, Some(port)))

@@ -1,4 +1,4 @@
-//! The way in: password files, and strangers who try to get in.
+//! The way in: strangers who try to get in.
 
 use memwire::auth::{Limits, Mechanisms, file};
 use memwire::clock::Clock;
@@ -16,19 +16,6 @@ const USERS: &str = if cfg!(feature = "canary") {
     "ann:98c9e5e0d4d24b8f8a7e3d0d\n\
      bob:SCRAM-SHA-256$1:c2FsdA==$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 };
-
-/// Reads a password file.
-///
-/// # Panics
-/// Where it is understood, and has no user.
-pub fn read_as_password_file(input: &[u8]) {
-    // A line in clear costs an iteration count's time: a few are enough.
-    let end =
-        input.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(2).map_or(input.len(), |(at, _)| at);
-    if let Ok(users) = file::parse(&input[..end], [1; 32]) {
-        assert!(!users.is_empty(), "a file without users is none");
-    }
-}
 
 /// Serves the stream of `input`, in one piece and cut up, to somebody who knows no password.
 ///

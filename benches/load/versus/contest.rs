@@ -2,10 +2,14 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
 
 use super::cell::{Cell, FLOOR, Line};
 use super::rows::{Group, Load, Row};
 use super::{Findings, Settings};
+use crate::certificates::Certificates;
 use crate::drive::{self, Plan, Report};
 use crate::neighbour::Neighbour;
 use crate::server::{Kind, Program, Server};
@@ -19,6 +23,8 @@ pub(super) struct Contest<'a> {
     group: Group,
     settings: &'a Settings,
     pub(super) programs: Vec<Program>,
+    /// Where servers come with TLS.
+    certificates: Option<Certificates>,
     /// Held while the group runs.
     _neighbour: Option<Neighbour>,
 }
@@ -33,6 +39,7 @@ impl<'a> Contest<'a> {
     pub(super) fn new(group: Group, settings: &'a Settings, findings: &mut Findings) -> Result<Self, String> {
         let neighbour = (group == Group::Neighbour).then(Neighbour::start).transpose();
         let neighbour = neighbour.map_err(|error| format!("no neighbour: {error}"))?;
+        let certificates = (group == Group::Tls).then(Certificates::make).transpose()?;
         let mut programs = vec![memwire(settings)];
         let protocol = group.protocol();
         if protocol != Protocol::Resp {
@@ -41,7 +48,13 @@ impl<'a> Contest<'a> {
         if matches!(protocol, Protocol::Resp | Protocol::Binary) {
             programs.extend(Program::redis().map(with_options));
         }
-        if protocol == Protocol::Binary {
+        if let Some(certificates) = &certificates {
+            programs.retain(Program::has_tls);
+            programs = programs
+                .into_iter()
+                .map(|program| program.with_tls(&certificates.chain(), &certificates.key()))
+                .collect();
+        } else if protocol == Protocol::Binary {
             programs.push(floor((100, 100))?);
         }
         programs.retain(|program| match Server::start(program) {
@@ -55,7 +68,7 @@ impl<'a> Contest<'a> {
         if programs.is_empty() {
             return Err("no server starts".to_owned());
         }
-        Ok(Self { group, settings, programs, _neighbour: neighbour })
+        Ok(Self { group, settings, programs, certificates, _neighbour: neighbour })
     }
 
     pub(super) fn print_programs(&self) {
@@ -101,8 +114,8 @@ impl<'a> Contest<'a> {
                     return line;
                 }
                 let (program, Some(server)) = (&self.programs[at], &servers[at]) else { continue };
-                let report =
-                    drive::run(&self.plan(row, line.rate, server), &workload, self.protocol(program));
+                let plan = self.plan(row, line.rate, server);
+                let report = plan.and_then(|plan| drive::run(&plan, &workload, self.protocol(program)));
                 if let Some(report) = kept(report, row, program, findings) {
                     count_wrong(&report, row, program, findings);
                     line.cells[at].reports.push(report);
@@ -129,8 +142,13 @@ impl<'a> Contest<'a> {
             Kind::Floor => Server::start(&floor(row.value_bytes)?)?,
             Kind::Memcached | Kind::Redis => Server::start(program)?,
         };
-        drive::preload(server.address(), workload, self.protocol(program))?;
+        drive::preload(server.address(), self.trusted()?, workload, self.protocol(program))?;
         Ok(server)
+    }
+
+    /// Whom connections trust, where they come with TLS.
+    fn trusted(&self) -> Result<Option<Arc<ClientConfig>>, String> {
+        self.certificates.as_ref().map(Certificates::client).transpose()
     }
 
     /// Redis has one protocol only.
@@ -156,7 +174,8 @@ impl<'a> Contest<'a> {
             else {
                 continue;
             };
-            let report = drive::run(&self.plan(row, None, server), workload, self.protocol(program));
+            let plan = self.plan(row, None, server);
+            let report = plan.and_then(|plan| drive::run(&plan, workload, self.protocol(program)));
             if let Some(report) = kept(report, row, program, findings) {
                 count_wrong(&report, row, program, findings);
                 best = best.max(report.requests_per_second());
@@ -168,9 +187,10 @@ impl<'a> Contest<'a> {
         ((best / 2.0) as u32).max(1)
     }
 
-    fn plan(&self, row: &Row, rate: Option<u32>, server: &Server) -> Plan {
-        Plan {
+    fn plan(&self, row: &Row, rate: Option<u32>, server: &Server) -> Result<Plan, String> {
+        Ok(Plan {
             address: server.address(),
+            tls: self.trusted()?,
             connections: row.connections,
             depth: row.depth,
             threads: self.settings.threads,
@@ -180,7 +200,7 @@ impl<'a> Contest<'a> {
             rate,
             patience: drive::PATIENCE,
             server_pid: Some(server.pid()),
-        }
+        })
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Group {
     Meta,
     /// Redis's protocol beside redis, pinned.
     Resp,
+    /// The binary protocol over TLS, beside others with TLS, pinned.
+    Tls,
 }
 
 impl Group {
@@ -32,7 +34,7 @@ impl Group {
     /// What memwire is asked in, and who else has it.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::Pinned | Self::Unpinned | Self::Neighbour => Protocol::Binary,
+            Self::Pinned | Self::Unpinned | Self::Neighbour | Self::Tls => Protocol::Binary,
             Self::Text => Protocol::Text,
             Self::Meta => Protocol::Meta,
             Self::Resp => Protocol::Resp,
@@ -46,6 +48,7 @@ impl Group {
             Self::Text => TEXT,
             Self::Meta => META,
             Self::Resp => RESP,
+            Self::Tls => TLS,
         }
     }
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Group {
             Self::Text => "text protocol, on one core",
             Self::Meta => "meta commands, on one core",
             Self::Resp => "RESP, on one core",
+            Self::Tls => "TLS, on one core",
         })
     }
 }
@@ -131,6 +135,13 @@ const RESP: &[Row] = &[
     row("GET, 50 x 16 deep", (50, 16), Mix::Get, SMALL),
     row("SET, 50 x 16 deep", (50, 16), Mix::Set, SMALL),
     row("MGET of 100 keys, 8 conn.", (8, 1), Mix::Batch { gets: 100 }, SMALL),
+];
+
+const TLS: &[Row] = &[
+    row("GET, 50 connections", (50, 1), Mix::Get, SMALL),
+    row("GET, 8 x 32 deep", (8, 32), Mix::Get, SMALL),
+    row("GET 10 KiB, 8 connections", (8, 1), Mix::Get, (4_000, (10 * KIB, 10 * KIB))),
+    row("SET, 50 connections", (50, 1), Mix::Set, SMALL),
 ];
 
 const fn row(

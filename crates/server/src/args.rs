@@ -20,8 +20,8 @@ Environment:
 Signals:
   SIGTERM, SIGINT, SIGUSR1  Answer what has been asked for, then exit with 0
   SIGUSR1 with --snapshot   Take a snapshot instead
-  SIGHUP                    With -S, -Y or TLS, read password file and certificates again; else the
-                            same as the others, and with -d it is ignored";
+  SIGHUP                    Read password file, certificates and, of the file of --config, `verbose`
+                            again; without any the same as the others, and with -d it is ignored";
 
 /// A memcached server that stores what it sends.
 ///
@@ -75,6 +75,10 @@ pub struct Args {
     /// The most connections at a time.
     #[arg(short, long, default_value_t = 1024, value_name = "NUM")]
     pub conn_limit: usize,
+
+    /// The most connections at a time from one address, or from one /64 of IPv6, HTTP's among them; 0 for any number.
+    #[arg(long, default_value_t = 0, value_name = "NUM")]
+    pub conn_limit_per_address: usize,
 
     /// I/O threads. There is one storage thread besides, always. Without it, one for each other core, at most 4.
     #[arg(short, long, value_name = "NUM")]
@@ -140,10 +144,10 @@ pub struct Args {
     #[arg(short = 'X', long)]
     pub disable_dumping: bool,
 
-    /// Serve HTTP on this address: metrics, health, keys, and a page. A port alone is one of the loopback interface.
-    /// HTTP asks for no password.
-    #[arg(long, value_name = "ADDR")]
-    pub http: Option<String>,
+    /// Serve HTTP on these addresses: metrics, health, keys, and a page. A port alone is one of the loopback interface.
+    /// With -S or -Y it asks for name and password (Basic), with -Z it has TLS, but for addresses with `notls:` before them.
+    #[arg(long, value_delimiter = ',', action = ArgAction::Append, value_name = "ADDR")]
+    pub http: Vec<String>,
 
     /// Let clients wait for an item to change: opcode 0x77 in the binary protocol, `mg` with `U`, see README. HTTP's can
     /// in any case.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -27,6 +28,8 @@ pub struct Config {
     pub unix_mask: u32,
     /// Connections at a time.
     pub connections_max: usize,
+    /// The same of one address, where that is bounded.
+    pub address_connections_max: Option<NonZeroUsize>,
     /// Connections that the system may queue.
     pub backlog: i32,
     /// I/O threads.
@@ -42,7 +45,7 @@ pub struct Config {
     /// Whether clients may flush.
     pub flush: Flush,
     /// Where to serve HTTP.
-    pub http: Option<SocketAddr>,
+    pub http: Vec<(SocketAddr, Security)>,
     /// Whether clients of the binary protocol may wait for changes.
     pub watch: Watch,
     /// What clients may speak.
@@ -210,6 +213,7 @@ impl Default for Config {
             listen: Listen::Tcp(vec![(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Security::Tls)]),
             unix_mask: 0o700,
             connections_max: 1024,
+            address_connections_max: None,
             backlog: 1024,
             threads: 1,
             memory_bytes_max: 64 << 20,
@@ -217,7 +221,7 @@ impl Default for Config {
             when_full: WhenFull::Evict,
             versions: Versions::Told,
             flush: Flush::Allowed,
-            http: None,
+            http: Vec::new(),
             watch: Watch::Refused,
             protocol: Protocol::Auto,
             shutdown: Shutdown::Refused,
@@ -277,6 +281,7 @@ impl Config {
             listen: listen(args)?,
             unix_mask: unix_mask(&args.unix_mask)?,
             connections_max: at_least_one("-c", args.conn_limit)?,
+            address_connections_max: NonZeroUsize::new(args.conn_limit_per_address),
             backlog: args.listen_backlog,
             threads: at_least_one("-t", args.threads.unwrap_or_else(default_threads))?,
             memory_bytes_max,
@@ -285,7 +290,7 @@ impl Config {
             versions: if args.disable_cas { Versions::Hidden } else { Versions::Told },
             flush: if args.disable_flush_all { Flush::Refused } else { Flush::Allowed },
             watch: watch(args)?,
-            http: args.http.as_deref().map(http).transpose()?,
+            http: http(args)?,
             protocol: protocol(&args.protocol)?,
             shutdown: if args.enable_shutdown { Shutdown::Allowed } else { Shutdown::Refused },
             auth: password_file(args)?.map(|file| Auth { file, limits: auth_limits, mechanisms }),
@@ -591,10 +596,7 @@ fn listen(args: &Args) -> Result<Listen, String> {
     }
     let mut addresses = Vec::new();
     for host in hosts {
-        let (bare, security) = match host.strip_prefix("notls:") {
-            Some(bare) => (bare, Security::Clear),
-            None => (host.as_str(), Security::Tls),
-        };
+        let (bare, security) = security(host);
         let resolved = resolve_host(bare, port).map_err(|why| format!("-l {host}: {why}"))?;
         addresses.extend(resolved.into_iter().map(|address| (address, security)));
     }
@@ -629,7 +631,23 @@ fn watch(args: &Args) -> Result<Watch, String> {
     }
 }
 
-fn http(address: &str) -> Result<SocketAddr, String> {
+/// memcached's way to say that an address has no TLS, where the others have.
+fn security(address: &str) -> (&str, Security) {
+    match address.strip_prefix("notls:") {
+        Some(bare) => (bare, Security::Clear),
+        None => (address, Security::Tls),
+    }
+}
+
+fn http(args: &Args) -> Result<Vec<(SocketAddr, Security)>, String> {
+    let addresses = args.http.iter().map(|address| {
+        let (bare, security) = security(address);
+        Ok((http_address(bare)?, security))
+    });
+    addresses.collect()
+}
+
+fn http_address(address: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = address.parse::<u16>() {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
@@ -754,8 +772,11 @@ mod tests {
     #[test]
     fn http_is_off_unless_it_has_an_address_and_a_port_alone_is_of_the_loopback_interface() {
         let http = |args: &[&str]| resolve(args).map(|resolved| resolved.config.http);
-        let address = |address: &str| Ok(Some(address.parse().unwrap()));
-        assert_eq!(http(&[]), Ok(None));
+        let address = |address: &str| Ok(vec![(address.parse().unwrap(), Security::Tls)]);
+        assert_eq!(http(&[]), Ok(vec![]));
+        let clear = ("127.0.0.1:8080".parse().unwrap(), Security::Clear);
+        let both = [address("[::1]:80").unwrap(), vec![clear]].concat();
+        assert_eq!(http(&["--http", "[::1]:80,notls:8080"]), Ok(both));
         assert_eq!(http(&["--http", "8080"]), address("127.0.0.1:8080"));
         assert_eq!(http(&["--http", "0.0.0.0:80"]), address("0.0.0.0:80"));
         assert_eq!(http(&["--http", "[::1]:80"]), address("[::1]:80"));

@@ -158,6 +158,9 @@ pub const AUTH_TIMEOUT_MS: u64 = 10_000;
 pub const AUTH_REQUEST_BYTES_MAX: usize = 1 << 10;
 /// The same for his failures on one connection.
 pub const AUTH_FAILURES_MAX: u32 = 3;
+/// Clients that are not let in yet and get a turn in one batch: a password that is wrong costs as much as a thousand requests,
+/// and so may a handshake, and members are not to wait for many of them.
+pub const NEWCOMERS_PER_TURN: usize = 1;
 /// So many connections may be gone before a queue of those that have a while for something is looked through for them.
 pub const DEADLINES_GONE_MIN: usize = 64;
 
@@ -167,7 +170,8 @@ pub const USERS_MAX: usize = 64;
 pub const USER_LINE_BYTES_MAX: usize = 254;
 /// The longest password file.
 pub const USERS_FILE_BYTES_MAX: usize = USERS_MAX * (USER_LINE_BYTES_MAX + 2);
-/// The most iterations that a line may ask for: a wrong password costs an I/O thread so many, 2 ms or more.
+/// The most iterations that a line may ask for: a wrong password costs an I/O thread so many, 2 ms or more, and those that
+/// come with it wait.
 pub const ITERATIONS_MAX: u32 = 16_384;
 
 /// So many times a connection is found idle before it has been idle for the configured time.

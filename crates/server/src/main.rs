@@ -15,7 +15,7 @@ use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
 use memwire::server::{Server, Stage};
 use memwire::service::settings::{self, Refusal};
-use memwire::service::{self, State};
+use memwire::service::{self, State, logging, reload};
 use memwire::snapshot::{self, restore};
 use memwire::storage::{self, Engine};
 
@@ -53,20 +53,17 @@ fn main() -> ExitCode {
     if let Ok(Args { task: Some(Task::Passwd { user }), .. }) = Args::try_parse_from(&typed) {
         return passwd(&user).map_or_else(|error| fail(EXIT_USAGE, &error), |()| ExitCode::SUCCESS);
     }
-    let mut settings = match settings::gather(&typed, std::env::vars_os()) {
+    let settings = match settings::gather(&typed, std::env::vars_os()) {
         Ok(settings) => settings,
         Err(Refusal::Usage(error)) => return usage(&error),
         Err(Refusal::Sentence(error)) => return fail(EXIT_USAGE, &error),
     };
-    let args = &mut settings.args;
-    if args.enable_sasl && args.auth_file.is_none() && args.sasl_pwdb.is_none() {
-        args.sasl_pwdb = std::env::var_os("MEMCACHED_SASL_PWDB").map(Into::into);
-    }
+    let args = &settings.args;
     if args.license {
         print!("{}", include_str!("../../../LICENSE"));
         return ExitCode::SUCCESS;
     }
-    start_log(args.verbose);
+    logging::start(args.verbose);
     let resolved = match Config::resolve(args) {
         Ok(resolved) => resolved,
         Err(error) => return fail(EXIT_USAGE, &error),
@@ -78,7 +75,11 @@ fn main() -> ExitCode {
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
-    match run(resolved) {
+    let options = match reload::Options::of(&settings, typed) {
+        Ok(options) => options,
+        Err(error) => return fail(EXIT_SYSTEM, &error),
+    };
+    match run(resolved, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, why }) => fail(code, &why),
     }
@@ -109,17 +110,7 @@ fn passwd(user: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn start_log(verbosity: u8) {
-    let level = match verbosity {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
-}
-
-fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
+fn run(Resolved { mut config, warnings }: Resolved, options: Option<reload::Options>) -> Result<(), Failure> {
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -129,7 +120,8 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
     }
     // What can fail, fails before the process leaves the terminal. Ports below 1024 are taken before root is given up.
     let listeners = listener::Listeners::open(&config)?;
-    let http = config.http.map(admin::Listener::open).transpose()?;
+    let http = config.http.iter().map(|(address, security)| admin::Listener::open(*address, *security));
+    let http = http.collect::<Result<Vec<_>, _>>()?;
     config.listen = config.listen.with_ports_of(&listeners.tcp_addresses());
     let user = process::user_to_become(&config.process)?;
     let seed = getrandom::u64().map_err(|error| format!("no random numbers: {error}"))?;
@@ -146,11 +138,13 @@ fn run(Resolved { mut config, warnings }: Resolved) -> Result<(), Failure> {
         process::become_user(&user, listeners.unix_path())?;
     }
     // It tells how the server is while that restores.
+    let http = Some(http).filter(|http| !http.is_empty());
     let http = http.map(|http| admin::spawn(http, Arc::clone(&server))).transpose();
     let http = http.map_err(|error| format!("HTTP thread: {error}"))?;
     let engine = restored.map_or_else(|| restore::engine(&server), Ok)?;
     // Until here they end the process as they do by themselves: nobody has been served.
     let signals = listener::hear_signals().map_err(|error| format!("signals: {error}"))?;
+    reload::spawn(&server, options).map_err(|error| format!("reload thread: {error}"))?;
     serve(&server, engine, listeners, http, signals)?;
     Ok(())
 }
@@ -177,8 +171,8 @@ fn serve(
     server.enter(Stage::Ready);
 
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
-        let http_port = http.as_ref().and_then(admin::Handle::address);
-        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http_port)?;
+        let http = http.as_ref().map_or(&[][..], admin::Handle::addresses);
+        listener::write_port_file(path.as_ref(), &listeners.tcp_addresses(), http)?;
     }
     service::notify(State::Ready);
     let listened = listeners.run(signals, server, &loops);

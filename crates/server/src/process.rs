@@ -24,7 +24,7 @@ const FILES_PER_THREAD: u64 = 2;
 /// A sentence, where the system's limit is lower and cannot be raised.
 pub fn raise_file_limit(config: &Config) -> Result<(), String> {
     let other = OTHER_FILES.saturating_add(FILES_PER_THREAD.saturating_mul(config.threads as u64));
-    let http = if config.http.is_some() { HTTP_CONNECTIONS_MAX as u64 } else { 0 };
+    let http = if config.http.is_empty() { 0 } else { HTTP_CONNECTIONS_MAX as u64 };
     let needed = (config.connections_max as u64).saturating_add(other).saturating_add(http);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| format!("file limit: {error}"))?;
     if soft >= needed {

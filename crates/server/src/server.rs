@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::latency::Latency;
 use crate::message::KeyHash;
 use crate::meter::Meter;
+use crate::net::addresses::Addresses;
+use crate::service::reload;
 use crate::snapshot;
 use crate::tls::Context;
 
@@ -22,6 +24,8 @@ pub struct Server {
     pub config: Config,
     /// The way in, where not everybody belongs. It is closed until there are users.
     pub access: Option<Access>,
+    /// Who has how many connections, where each address may have so many only.
+    pub addresses: Option<Arc<Addresses>>,
     /// The time.
     pub clock: Clock,
     /// What the event loops count.
@@ -36,6 +40,8 @@ pub struct Server {
     pub receiving: Arc<Receiving>,
     /// Long requests that are being received and come with no large value.
     pub unfinished: Arc<Receiving>,
+    /// The way to the thread that reads files again.
+    pub reloads: reload::Handle,
     /// The way to the snapshot thread.
     pub snapshots: snapshot::Handle,
     stage: AtomicU8,
@@ -55,11 +61,13 @@ impl Server {
             latency: Latency::new(config.threads),
             stage: AtomicU8::new(Stage::Ready as u8),
             access: config.auth.as_ref().map(|auth| Access::closed(auth.limits, auth.mechanisms)),
+            addresses: config.address_connections_max.map(|limit| Arc::new(Addresses::new(limit))),
             tls: None,
             config,
             clock,
             client_ids: AtomicU64::new(0),
             counters: ServerCounters::default(),
+            reloads: reload::Handle::default(),
             snapshots: snapshot::Handle::default(),
             hasher: FixedState::with_seed(seed),
         }
@@ -142,6 +150,8 @@ pub struct ServerCounters {
     pub total_connections: AtomicU64,
     /// Connections refused because there were too many.
     pub rejected_connections: AtomicU64,
+    /// Connections refused because their address had too many.
+    pub rejected_per_address: AtomicU64,
     /// Times that no connection could be accepted.
     pub listen_disabled_num: AtomicU64,
     /// Bytes from clients.
@@ -165,6 +175,7 @@ impl ServerCounters {
         for counter in [
             &self.total_connections,
             &self.rejected_connections,
+            &self.rejected_per_address,
             &self.listen_disabled_num,
             &self.bytes_read,
             &self.bytes_written,

@@ -5,6 +5,7 @@
 //! memcached's. Where memcached speaks of slabs, the log is told as one class with chunks of 8 bytes, the unit in
 //! which it hands out room.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,7 @@ use crate::config::{Dump, Shutdown};
 use crate::figures::{Group, StorageFigures, StorageStats};
 use crate::meter::Use;
 use crate::server::Server;
+use crate::service::logging;
 use crate::storage::log::record::RECORD_ALIGN;
 use crate::tls::Options;
 use crate::tls::options::{LeastVersion, Resumption, Verify};
@@ -64,6 +66,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         line("curr_connections", count(&counters.curr_connections)),
         line("total_connections", count(&counters.total_connections)),
         line("rejected_connections", count(&counters.rejected_connections)),
+        line("rejected_per_address", count(&counters.rejected_per_address)),
         line("connection_structures", count(&counters.curr_connections)),
     ];
     lines.extend(figures.counters.lines().into_iter().map(|(name, value)| line(name, value)));
@@ -97,6 +100,7 @@ fn general(figures: &StorageFigures, server: &Server) -> Vec<Line> {
         lines.extend([
             line("ssl_handshake_errors", count(&tls.counters.handshake_errors)),
             line("ssl_handshake_timeouts", count(&tls.counters.handshake_timeouts)),
+            line("ssl_refresh_errors", count(&tls.counters.refresh_errors)),
             line("time_since_server_cert_refresh", tls.since_refresh()),
         ]);
     }
@@ -205,10 +209,11 @@ fn settings(server: &Server, detail_enabled: bool) -> Vec<Line> {
     let mut lines = vec![
         line("maxbytes", config.memory_bytes_max),
         line("maxconns", config.connections_max),
+        line("maxconns_per_address", config.address_connections_max.map_or(0, NonZeroUsize::get)),
         line("tcpport", config.tcp_port_told()),
         line("udpport", 0),
         line("inter", config.listen_told()),
-        line("verbosity", config.verbosity),
+        line("verbosity", logging::verbosity()),
         line("oldest", 0),
         line("evictions", on(config.evictions())),
         line("domain_socket", config.unix_socket_told()),

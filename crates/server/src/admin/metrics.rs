@@ -151,6 +151,11 @@ fn commands(text: &mut Text, figures: &StorageFigures) {
 
 fn memwire(text: &mut Text, figures: &StorageFigures, shared: &Shared) {
     let (meter, counted) = (&shared.server.meter, &figures.counters);
+    text.counter(
+        "memwire_connections_rejected_per_address_total",
+        "Connections refused because their address had too many.",
+        shared.server.counters.rejected_per_address.load(Ordering::Relaxed),
+    );
     text.family("memwire_build_info", "gauge", "The server's own version.");
     text.sample("memwire_build_info", &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
     if let Some(bytes) = process::resident_bytes() {

@@ -3,7 +3,8 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | `connections` | accepting, and what slow, malformed and too many clients meet |
-//! | `stream` | a socket whose client must take what it is sent |
+//! | `stream` | a socket whose client must take what it is sent; its handshake, where there is TLS |
+//! | `guard` | who may come in |
 //! | `route` | which request goes where |
 //! | `answer` | responses, and errors in JSON |
 //! | `keys` | one item: GET, PUT, DELETE |
@@ -21,6 +22,7 @@
 mod answer;
 mod connections;
 mod desk;
+mod guard;
 mod keys;
 mod metrics;
 mod poll;
@@ -40,24 +42,25 @@ use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
+use crate::config::Security;
 use crate::hop::Storage;
 use crate::limits::HTTP_WATCHERS_MAX;
 use crate::server::{Server, Stage};
 
-/// The socket that HTTP comes in by.
+/// A socket that HTTP comes in by.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener(TcpListener, Security);
 
 impl Listener {
-    /// Opens it.
+    /// Opens it. Connections come with `security`, where there is TLS.
     ///
     /// # Errors
     /// A sentence that names the address and what the system said.
-    pub fn open(address: SocketAddr) -> Result<Self, String> {
+    pub fn open(address: SocketAddr, security: Security) -> Result<Self, String> {
         let open = || {
             let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
-            Ok(Self(listener))
+            Ok(Self(listener, security))
         };
         open().map_err(|error: io::Error| format!("--http: cannot listen on {address}: {error}"))
     }
@@ -74,7 +77,7 @@ impl Listener {
 /// The running HTTP thread.
 #[derive(Debug)]
 pub struct Handle {
-    address: Option<SocketAddr>,
+    addresses: Vec<SocketAddr>,
     stage: watch::Sender<Stage>,
     storage: Arc<OnceLock<Storage>>,
     join: JoinHandle<()>,
@@ -94,19 +97,20 @@ struct Shared {
 ///
 /// # Errors
 /// Where the system gives no thread, or no poll.
-pub fn spawn(listener: Listener, server: Arc<Server>) -> io::Result<Handle> {
+pub fn spawn(listeners: Vec<Listener>, server: Arc<Server>) -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (stage, told) = watch::channel(Stage::Ready);
-    let (address, storage) = (listener.address().ok(), Arc::default());
+    let addresses = listeners.iter().filter_map(|listener| listener.address().ok()).collect();
+    let storage = Arc::default();
     let asked = Arc::clone(&storage);
     let join = std::thread::Builder::new().name("http".into()).spawn(move || {
         let shared = Rc::new(Shared::new(server, asked, told));
-        let outcome = LocalSet::new().block_on(&runtime, connections::serve(listener.0, &shared));
+        let outcome = LocalSet::new().block_on(&runtime, connections::serve(listeners, &shared));
         if let Err(error) = outcome {
             log::error!("HTTP is not served any more: {error}");
         }
     })?;
-    Ok(Handle { address, stage, storage, join })
+    Ok(Handle { addresses, stage, storage, join })
 }
 
 /// Serves one connection over anything, on the runtime of whoever calls: that may be a test with a clock of its own.
@@ -138,8 +142,8 @@ impl Handle {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Every request that waits for something is answered.

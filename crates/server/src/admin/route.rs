@@ -92,7 +92,9 @@ pub(super) fn allow(method: &Method, allowed: &[Method], told: &'static str) -> 
 fn refuse_strangers(headers: &HeaderMap) -> Result<(), Refused> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-    if origin.as_bytes().strip_prefix(b"http://").is_some_and(|origin| origin == host) {
+    let shown = origin.as_bytes();
+    let shown = shown.strip_prefix(b"https://").or_else(|| shown.strip_prefix(b"http://"));
+    if shown.is_some_and(|shown| shown == host) {
         return Ok(());
     }
     Err(Refused::new(StatusCode::FORBIDDEN, "pages of other origins are not served"))

@@ -1,5 +1,5 @@
 //! A socket whose client must take what it is sent: one that takes nothing for a while is given up. How long a client
-//! may take to send something is the business of those who wait for it.
+//! may take to send something is the business of those who wait for it. And the handshake, where there is TLS.
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -8,9 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::limits::HTTP_STALL_MS;
+use crate::server::ServerCounters;
+use crate::tls;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +42,17 @@ impl<S> Stream<S> {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// The handshake of TLS. One that comes to nothing is counted with those of other protocols.
+pub(super) async fn handshake(socket: TcpStream, tls: &tls::Context) -> io::Result<TlsStream<TcpStream>> {
+    let time = Duration::from_millis(tls.options.handshake_ms_max);
+    let done = timeout(time, TlsAcceptor::from(tls.config()).accept(socket)).await;
+    if done.is_err() {
+        ServerCounters::add(&tls.counters.handshake_timeouts, 1);
+    }
+    let done = done.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+    done.inspect_err(|_| ServerCounters::add(&tls.counters.handshake_errors, 1))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {

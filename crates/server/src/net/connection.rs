@@ -268,6 +268,13 @@ impl<S: Transport> Connection<S> {
         is_over
     }
 
+    /// Whether a turn may cost what thousands of requests do: a handshake of TLS, or a password that is not known.
+    #[must_use]
+    #[inline]
+    pub fn is_newcomer(&self, server: &Server) -> bool {
+        self.session.is_newcomer(server)
+    }
+
     /// Closes it if nobody knows who its client is. Says whether it did.
     pub fn close_if_stranger(&mut self, server: &Server) -> bool {
         let is_stranger = self.phase == Phase::Open && self.session.is_stranger(server);

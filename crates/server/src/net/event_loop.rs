@@ -19,8 +19,8 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::hop::{Bell, Home, Storage};
 use crate::limits::{
-    BATCHES_PER_LOOP, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS, RECEIVE_RETRIES,
-    RECEIVE_RETRY_MS, STALL_MS,
+    BATCHES_PER_LOOP, EVENTS_PER_POLL, IDLE_LOOKS, INPUT_BYTES_PER_BATCH, LINGER_MS, NEWCOMERS_PER_TURN,
+    RECEIVE_RETRIES, RECEIVE_RETRY_MS, STALL_MS,
 };
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Run, Span, Tag};
 use crate::meter::{Charge, Use};
@@ -400,6 +400,7 @@ impl EventLoop {
             forsake(&mut batch, conn, hash);
         }
         batch.began = Some(Instant::now());
+        let mut newcomers = 0;
         for _ in 0..self.ready.len() {
             if batch.input.len() >= INPUT_BYTES_PER_BATCH {
                 break;
@@ -408,6 +409,13 @@ impl EventLoop {
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
+            if connection.is_newcomer(&self.server) && connection.wants_turn() {
+                if newcomers == NEWCOMERS_PER_TURN {
+                    self.ready.push_back(id);
+                    continue;
+                }
+                newcomers += 1;
+            }
             connection.dequeue();
             if connection.wants_turn() {
                 connection.take_turn(id, &mut batch, &self.server, &mut self.traffic);

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
@@ -18,13 +18,14 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::config::{Config, Listen, Security};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, EVENTS_PER_POLL};
+use crate::net::addresses::Seat;
 use crate::net::event_loop::Handle;
 use crate::net::inherited;
 use crate::net::socket::{Socket, Transport};
 use crate::net::tls::TlsSocket;
-use crate::process;
 use crate::server::Server;
 use crate::server::ServerCounters;
+use crate::service::reload::What;
 use crate::snapshot::Asked;
 use crate::tls::Context;
 
@@ -137,28 +138,14 @@ impl Listeners {
 /// Whether a signal asks for the end. One may ask for files to be read again, one for a snapshot.
 fn is_meant_to_end(signal: i32, server: &Server) -> bool {
     match signal {
-        SIGHUP if server.access.is_some() || server.tls.is_some() => {
-            read_again(server);
+        SIGHUP if server.reloads.is_of_use() => {
+            server.reloads.ask(What::All);
             false
         }
         // A server in the background has no terminal that could hang up.
         SIGHUP => !server.config.process.daemon,
         SIGUSR1 => server.snapshots.take() == Asked::Off,
         _ => true,
-    }
-}
-
-/// Reads password file and certificates again. Where one is bad, the log says so, and what was there stays.
-fn read_again(server: &Server) {
-    if server.access.is_some() {
-        match process::load_users(server) {
-            Ok(()) => log::info!("the password file was read again"),
-            Err(why) => log::error!("the users stay as they were: {why}"),
-        }
-    }
-    if let Some(tls) = &server.tls {
-        // The log says how it went.
-        let _ = tls.reload();
     }
 }
 
@@ -205,14 +192,15 @@ impl Listening {
         }
     }
 
-    fn accept(&self) -> io::Result<Socket> {
+    /// A connection, and whose it is.
+    fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener, _) => {
-                let (stream, _) = listener.accept()?;
+                let (stream, address) = listener.accept()?;
                 stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+                Ok((Socket::Tcp(stream, None), Some(address.ip())))
             }
-            Self::Unix(listener, _) => Ok(Socket::Unix(listener.accept()?.0)),
+            Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept()?.0), None)),
         }
     }
 }
@@ -221,7 +209,7 @@ impl Listening {
 fn accept_some(socket: &Listening, server: &Server, loops: &[Handle], turn: &mut usize) -> bool {
     for _ in 0..ACCEPTS_PER_TURN {
         match socket.accept() {
-            Ok(stream) => admit(stream, socket.tls(server), server, loops, turn),
+            Ok((stream, address)) => admit(stream, address, socket.tls(server), server, loops, turn),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) if is_peers_fault(&error) => {
                 log::debug!("a connection was gone before it was accepted: {error}");
@@ -248,18 +236,27 @@ fn is_peers_fault(error: &io::Error) -> bool {
     )
 }
 
-fn admit(stream: Socket, tls: Option<&Arc<Context>>, server: &Server, loops: &[Handle], turn: &mut usize) {
+fn admit(
+    stream: Socket,
+    address: Option<IpAddr>,
+    tls: Option<&Arc<Context>>,
+    server: &Server,
+    loops: &[Handle],
+    turn: &mut usize,
+) {
     let counters = &server.counters;
-    if counters.curr_connections.load(Ordering::Relaxed) >= server.config.connections_max as u64 {
-        ServerCounters::add(&counters.rejected_connections, 1);
-        log::debug!("too many connections: limit is {}", server.config.connections_max);
-        // A sentence that is not encrypted tells a client of TLS nothing.
-        if tls.is_none() {
-            reject(stream);
+    let seat = match find_seat(address, server) {
+        Ok(seat) => seat,
+        Err(counter) => {
+            ServerCounters::add(counter, 1);
+            // A sentence that is not encrypted tells a client of TLS nothing.
+            if tls.is_none() {
+                reject(stream);
+            }
+            return;
         }
-        return;
-    }
-    let stream = match secure(stream, tls) {
+    };
+    let stream = match secure(stream, seat, tls) {
         Ok(stream) => stream,
         Err(error) => return log::error!("a connection cannot have TLS: {error}"),
     };
@@ -269,9 +266,28 @@ fn admit(stream: Socket, tls: Option<&Arc<Context>>, server: &Server, loops: &[H
     loops[*turn].serve(stream);
 }
 
-fn secure(stream: Socket, tls: Option<&Arc<Context>>) -> Result<Socket, rustls::Error> {
+/// A place for one connection more, or what counts those for which there is none.
+fn find_seat(address: Option<IpAddr>, server: &Server) -> Result<Option<Box<Seat>>, &AtomicU64> {
+    let counters = &server.counters;
+    if counters.curr_connections.load(Ordering::Relaxed) >= server.config.connections_max as u64 {
+        log::debug!("too many connections: limit is {}", server.config.connections_max);
+        return Err(&counters.rejected_connections);
+    }
+    let (Some(addresses), Some(address)) = (&server.addresses, address) else { return Ok(None) };
+    addresses.enter(address).map(Some).ok_or_else(|| {
+        log::debug!("too many connections from {address}");
+        &counters.rejected_per_address
+    })
+}
+
+fn secure(
+    stream: Socket,
+    seat: Option<Box<Seat>>,
+    tls: Option<&Arc<Context>>,
+) -> Result<Socket, rustls::Error> {
     Ok(match (stream, tls) {
-        (Socket::Tcp(stream), Some(tls)) => Socket::Tls(Box::new(TlsSocket::new(stream, tls)?)),
+        (Socket::Tcp(stream, _), Some(tls)) => Socket::Tls(Box::new(TlsSocket::new(stream, tls)?), seat),
+        (Socket::Tcp(stream, _), None) => Socket::Tcp(stream, seat),
         (stream, _) => stream,
     })
 }
@@ -331,15 +347,11 @@ fn cannot(address: impl std::fmt::Display) -> impl FnOnce(io::Error) -> String {
 }
 
 /// Writes the TCP ports to the file that `MEMCACHED_PORT_FILENAME` names, as memcached does it for test suites:
-/// a line for each address, `TCP INET: 11211`, and one for HTTP. The file appears whole.
+/// a line for each address, `TCP INET: 11211`, and for each one of HTTP. The file appears whole.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn write_port_file(
-    path: &Path,
-    addresses: &[SocketAddr],
-    http: Option<SocketAddr>,
-) -> Result<(), String> {
+pub fn write_port_file(path: &Path, addresses: &[SocketAddr], http: &[SocketAddr]) -> Result<(), String> {
     let mut text = Vec::new();
     for (name, address) in
         addresses.iter().map(|address| ("TCP", address)).chain(http.iter().map(|http| ("HTTP", http)))

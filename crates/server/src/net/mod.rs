@@ -5,6 +5,7 @@
 //! | [`inherited`] | listening sockets that systemd hands over |
 //! | [`listener`] | the main thread: accepts, and waits for signals |
 //! | [`event_loop`] | an I/O thread: polls, reads, sends batches, writes answers |
+//! | [`addresses`] | who has how many connections |
 //! | [`connection`] | one connection: what has been read, what is to be written |
 //! | [`deadlines`] | connections that have a while for something |
 //! | [`buffer`] | bytes that wait |
@@ -13,6 +14,7 @@
 //! | [`socket`] | a TCP or a Unix stream |
 //! | [`tls`] | a TCP stream with TLS over it |
 
+pub mod addresses;
 pub mod buffer;
 pub mod connection;
 pub mod deadlines;

@@ -7,6 +7,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::net::addresses::Seat;
 use crate::net::tls::TlsSocket;
 
 /// Bytes in, bytes out: all that a connection asks of its socket. A simulation has another one.
@@ -58,15 +59,15 @@ pub trait Transport {
     }
 }
 
-/// A connected socket.
+/// A connected socket. With its place among those of its address, where that has so many only.
 #[derive(Debug)]
 pub enum Socket {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(TcpStream, Option<Box<Seat>>),
     /// A Unix socket.
     Unix(UnixStream),
     /// TCP with TLS over it. It is long, and most connections are plain.
-    Tls(Box<TlsSocket>),
+    Tls(Box<TlsSocket>, Option<Box<Seat>>),
 }
 
 impl Socket {
@@ -87,14 +88,14 @@ impl Socket {
     }
 
     fn tls(&mut self) -> Option<&mut TlsSocket> {
-        if let Self::Tls(stream) = self { Some(stream) } else { None }
+        if let Self::Tls(stream, _) = self { Some(stream) } else { None }
     }
 
     fn source(&mut self) -> &mut dyn Source {
         match self {
-            Self::Tcp(stream) => stream,
+            Self::Tcp(stream, _) => stream,
             Self::Unix(stream) => stream,
-            Self::Tls(stream) => stream.socket(),
+            Self::Tls(stream, _) => stream.socket(),
         }
     }
 }
@@ -102,28 +103,28 @@ impl Socket {
 impl Transport for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| match self {
-            Self::Tcp(stream) => stream.read(buffer),
+            Self::Tcp(stream, _) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
+            Self::Tls(stream, _) => stream.read(buffer),
         })
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // One slice is what most answers are, and `send` is a little cheaper than `writev`.
         retry(|| match (&mut *self, slices) {
-            (Self::Tcp(stream), [slice]) => stream.write(slice),
+            (Self::Tcp(stream, _), [slice]) => stream.write(slice),
             (Self::Unix(stream), [slice]) => stream.write(slice),
-            (Self::Tcp(stream), slices) => stream.write_vectored(slices),
+            (Self::Tcp(stream, _), slices) => stream.write_vectored(slices),
             (Self::Unix(stream), slices) => stream.write_vectored(slices),
-            (Self::Tls(stream), slices) => stream.write_vectored(slices),
+            (Self::Tls(stream, _), slices) => stream.write_vectored(slices),
         })
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tcp(stream, _) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Self::Tls(stream) => stream.shutdown_write(),
+            Self::Tls(stream, _) => stream.shutdown_write(),
         }
     }
 
@@ -132,7 +133,7 @@ impl Transport for Socket {
     }
 
     fn holds_more(&self) -> bool {
-        matches!(self, Self::Tls(stream) if stream.holds_more())
+        matches!(self, Self::Tls(stream, _) if stream.holds_more())
     }
 
     fn give_up_handshake(&mut self) -> bool {
@@ -140,11 +141,11 @@ impl Transport for Socket {
     }
 
     fn base_bytes(&self) -> usize {
-        if let Self::Tls(stream) = self { stream.base_bytes() } else { 0 }
+        if let Self::Tls(stream, _) = self { stream.base_bytes() } else { 0 }
     }
 
     fn waiting_bytes(&self) -> usize {
-        if let Self::Tls(stream) = self { stream.waiting_bytes() } else { 0 }
+        if let Self::Tls(stream, _) = self { stream.waiting_bytes() } else { 0 }
     }
 }
 

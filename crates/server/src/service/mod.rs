@@ -1,5 +1,8 @@
-//! The server as a service of the system: where its options come from, and what it tells systemd of its state.
+//! The server as a service of the system: where its options come from, what of them is read again, how much it logs, and what
+//! it tells systemd of its state.
 
+pub mod logging;
+pub mod reload;
 pub mod settings;
 
 use std::io;

@@ -23,6 +23,8 @@ use crate::args::Args;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What an environment variable's name begins with.
 const PREFIX: &str = "MEMWIRE_";
+/// memcached's own variable, for `-S`.
+const PASSWORD_FILE: &str = "MEMCACHED_SASL_PWDB";
 /// Options that say what to do instead of serving, or where the others are.
 const NO_SETTINGS: &[&str] = &["config", "print-config", "license"];
 
@@ -33,6 +35,8 @@ pub struct Settings {
     pub args: Args,
     /// A sentence for each thing that was not understood, and does no harm.
     pub warnings: Vec<String>,
+    /// The file that they come from, as it was named.
+    pub file: Option<PathBuf>,
     matches: ArgMatches,
 }
 
@@ -78,8 +82,8 @@ pub fn gather(
     let matches = parse(typed.to_vec())?;
     let mut environment = from_environment(&command, environment)?;
     let file = matches.get_one::<PathBuf>("config").cloned().or(environment.file.take());
-    let mut layer = match file {
-        Some(path) => from_file(&command, &path).map_err(|why| format!("{}: {why}", path.display()))?,
+    let mut layer = match &file {
+        Some(path) => from_file(&command, path).map_err(|why| format!("{}: {why}", path.display()))?,
         None => Layer::new(),
     };
     layer.append(&mut environment.layer);
@@ -89,8 +93,11 @@ pub fn gather(
     });
 
     let matches = parse(layer.into_values().flatten().chain(typed.iter().cloned()).collect())?;
-    let args = Args::from_arg_matches(&matches)?;
-    Ok(Settings { args, warnings: environment.warnings, matches })
+    let mut args = Args::from_arg_matches(&matches)?;
+    if args.enable_sasl && args.auth_file.is_none() && args.sasl_pwdb.is_none() {
+        args.sasl_pwdb = environment.password_file;
+    }
+    Ok(Settings { args, warnings: environment.warnings, file, matches })
 }
 
 impl Settings {
@@ -131,8 +138,11 @@ fn typed_value(arg: &Arg, text: &str) -> Value {
     if is_text(arg) {
         return text.into();
     }
-    let number = text.parse::<i64>().map(Value::from);
-    number.or_else(|_| text.parse::<f64>().map(Value::from)).unwrap_or_else(|_| text.into())
+    // A number that TOML does not have stands in quotes, which are taken as well.
+    if arg.get_value_parser().type_id() == TypeId::of::<f64>() {
+        return text.parse::<f64>().map_or_else(|_| text.into(), Value::from);
+    }
+    text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
 }
 
 fn is_setting(arg: &Arg) -> bool {
@@ -152,6 +162,19 @@ fn option<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| is_setting(arg) && arg.get_long() == Some(name))
 }
 
+/// What holds where a file with this text is all there is.
+///
+/// # Errors
+/// A sentence that names the line, or the option.
+pub fn of_file(text: &str) -> Result<Settings, String> {
+    let command = Args::command();
+    let layer = from_text(&command, text)?;
+    let arguments = [OsString::new()].into_iter().chain(layer.into_values().flatten());
+    let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+    Ok(Settings { args, warnings: Vec::new(), file: None, matches })
+}
+
 fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
@@ -159,6 +182,10 @@ fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
     if read as u64 > FILE_BYTES_MAX {
         return Err(format!("longer than {FILE_BYTES_MAX} bytes"));
     }
+    from_text(command, &text)
+}
+
+fn from_text(command: &Command, text: &str) -> Result<Layer, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line =
@@ -168,7 +195,7 @@ fn from_file(command: &Command, path: &Path) -> Result<Layer, String> {
     let mut layer = Layer::new();
     for (name, value) in table {
         let Some(arg) = option(command, &name) else {
-            return Err(format!("{name}: unknown option{}", hint(command, &name)));
+            return Err(format!("{}: unknown option{}", name.escape_debug(), hint(command, &name)));
         };
         let arguments =
             from_toml(arg, &name, &value).map_err(|wanted| format!("{name}: {wanted} is wanted"))?;
@@ -218,7 +245,10 @@ fn check(command: &Command, arguments: &[OsString]) -> Result<(), String> {
         {
             let text = error.to_string();
             let sentence = text.lines().next().unwrap_or_default();
-            Err(sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned())
+            // It quotes the value.
+            let sentence =
+                sentence.strip_prefix("error: ").unwrap_or(sentence).replace(char::is_control, " ");
+            Err(sentence)
         }
         _ => Ok(()),
     }
@@ -236,6 +266,7 @@ fn hint(command: &Command, name: &str) -> String {
 struct Environment {
     layer: Layer,
     file: Option<PathBuf>,
+    password_file: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -245,6 +276,10 @@ fn from_environment(
 ) -> Result<Environment, String> {
     let mut found = Environment::default();
     for (variable, value) in variables {
+        if variable == PASSWORD_FILE {
+            found.password_file = Some(value.into());
+            continue;
+        }
         let Some(name) = variable.to_str().and_then(|variable| variable.strip_prefix(PREFIX)) else {
             continue;
         };

@@ -112,6 +112,17 @@ impl Session {
         matches!(self, Self::Fresh | Self::Stranger(_)) && server.access.is_some()
     }
 
+    /// Whether its client is yet to be let in: to say who he is, or to say anything at all, where there is TLS before that.
+    #[must_use]
+    #[inline]
+    pub fn is_newcomer(&self, server: &Server) -> bool {
+        match self {
+            Self::Fresh => server.tls.is_some() || server.access.is_some(),
+            Self::Stranger(_) => true,
+            Self::Binary | Self::Text(_) | Self::Resp(_) => false,
+        }
+    }
+
     /// Bytes that may be read in one turn, whatever else there is: a stranger is not worth more than his longest request.
     #[must_use]
     pub fn read_bytes_max(&self, server: &Server) -> usize {

@@ -34,13 +34,15 @@ pub struct Context {
     refreshed_at: AtomicU64,
 }
 
-/// What was counted of handshakes.
+/// What was counted of handshakes and certificates.
 #[derive(Debug, Default)]
 pub struct TlsCounters {
     /// Those that failed, for whatever reason.
     pub handshake_errors: AtomicU64,
     /// Those of them that took too long.
     pub handshake_timeouts: AtomicU64,
+    /// Times that certificates were bad which were to be read again.
+    pub refresh_errors: AtomicU64,
 }
 
 impl Context {
@@ -61,6 +63,7 @@ impl Context {
     pub fn reload(&self) -> Result<(), String> {
         let config = read(&self.options).inspect_err(|why| {
             log::error!("the certificates stay as they were: {why}");
+            self.counters.refresh_errors.fetch_add(1, Ordering::Relaxed);
         })?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.refreshed_at.store(self.clock.uptime(), Ordering::Relaxed);
@@ -73,8 +76,13 @@ impl Context {
     /// # Errors
     /// What rustls reports.
     pub fn accept(&self) -> Result<ServerConnection, rustls::Error> {
-        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        ServerConnection::new(Arc::clone(&config))
+        ServerConnection::new(self.config())
+    }
+
+    /// What a connection begins with that comes now.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Seconds since the certificates were read last.
@@ -89,6 +97,7 @@ impl TlsCounters {
     pub fn reset(&self) {
         self.handshake_errors.store(0, Ordering::Relaxed);
         self.handshake_timeouts.store(0, Ordering::Relaxed);
+        self.refresh_errors.store(0, Ordering::Relaxed);
     }
 }
 

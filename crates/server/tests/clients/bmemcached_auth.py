@@ -1,5 +1,6 @@
-"""python-binary-memcached with a user: bmemcached_auth.py HOST:PORT USER PASSWORD"""
+"""python-binary-memcached with a user: bmemcached_auth.py HOST:PORT USER PASSWORD [CA, for TLS]"""
 
+import ssl
 import sys
 
 import bmemcached
@@ -21,12 +22,17 @@ def refused(client):
         return True
 
 
-def main(address, user, password):
-    mc = bmemcached.Client((address,), user, password)
+def main(address, user, password, ca=None):
+    tls = ssl.create_default_context(cafile=ca) if ca else None
+
+    def connect(*user):
+        return bmemcached.Client((address,), *user, tls_context=tls)
+
+    mc = connect(user, password)
     check("set", mc.set("key", "value"), True)
     check("get", mc.get("key"), "value")
-    check("a wrong password", refused(bmemcached.Client((address,), user, password + "x")), True)
-    check("nobody", refused(bmemcached.Client((address,))), True)
+    check("a wrong password", refused(connect(user, password + "x")), True)
+    check("nobody", refused(connect()), True)
     check("get again", mc.get("key"), "value")
 
 

@@ -1,7 +1,8 @@
-# dalli with a user: dalli_auth.rb HOST:PORT USER PASSWORD
+# dalli with a user: dalli_auth.rb HOST:PORT USER PASSWORD [CA, for TLS]
 
 require 'dalli'
 require 'logger'
+require 'openssl'
 
 $checks = 0
 
@@ -17,11 +18,17 @@ rescue Dalli::DalliError
 end
 
 Dalli.logger = Logger.new(File::NULL)
-address, user, password = ARGV
-mc = Dalli::Client.new(address, username: user, password: password)
+address, user, password, ca = ARGV
+tls = {}
+if ca
+  context = OpenSSL::SSL::SSLContext.new
+  context.set_params(ca_file: ca)
+  tls = { ssl_context: context }
+end
+mc = Dalli::Client.new(address, tls.merge(username: user, password: password))
 check 'set', mc.set('key', 'value').is_a?(Integer), true
 check 'get', mc.get('key'), 'value'
-check 'a wrong password', refused?(Dalli::Client.new(address, username: user, password: "#{password}x")), true
-check 'nobody', refused?(Dalli::Client.new(address)), true
+check 'a wrong password', refused?(Dalli::Client.new(address, tls.merge(username: user, password: "#{password}x"))), true
+check 'nobody', refused?(Dalli::Client.new(address, tls)), true
 check 'get again', mc.get('key'), 'value'
 puts "ok: #{$checks} checks"

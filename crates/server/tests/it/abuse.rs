@@ -5,19 +5,20 @@ mod lines;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::client::{Answer, Client, Request, number, op, status, stored, wait_until};
-use crate::harness::{Random, Response, Server};
+use crate::harness::{PATIENCE, Random, Response, Server};
+use crate::http::Http;
 
 const MIB: usize = 1 << 20;
 
 /// Memory of the server's process that is there.
-fn rss_bytes(server: &Server) -> usize {
+pub(crate) fn rss_bytes(server: &Server) -> usize {
     let path = format!("/proc/{}/status", server.pid());
     let status = fs::read_to_string(path).expect("the server runs");
     let kib = status
@@ -226,6 +227,46 @@ fn a_connection_too_many_is_told_so_and_there_is_room_again_after_a_close() {
     });
 }
 
+/// A connection from another address of the loopback interface.
+fn connect_from(address: [u8; 4], server: &Server) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&server.addr().into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
+#[test]
+fn an_address_has_its_share_of_connections_and_others_have_theirs() {
+    const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+    let server = Server::start(&["--conn-limit-per-address", "3", "--http", "0"]);
+    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(&server)).collect();
+    let mut http = Http::connect(server.http());
+    assert_eq!(http.get("/healthz").status, 200, "HTTP counts as well");
+    for _ in 0..2 {
+        let refused = Client::over(server.connect()).rest().expect("an orderly close");
+        assert_eq!(refused.escape_ascii().to_string(), TOO_MANY.escape_ascii().to_string());
+    }
+    let refused = TcpStream::connect(server.http()).unwrap();
+    refused.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!((&refused).read(&mut [0]).unwrap(), 0, "closed");
+    let mut others: Vec<_> = (0..3).map(|_| Client::over(connect_from([127, 0, 0, 2], &server))).collect();
+    for client in clients.iter_mut().chain(&mut others) {
+        client.assert_in_step();
+    }
+    assert_eq!(clients[0].stat("rejected_per_address"), 3);
+    assert_eq!(clients[0].stat("rejected_connections"), 0);
+    assert_eq!(clients[0].stats("settings")["maxconns_per_address"], "3");
+    let metrics = http.get("/metrics");
+    assert!(metrics.text().contains("\nmemwire_connections_rejected_per_address_total 3\n"));
+    clients.pop();
+    wait_until("there is room again", || {
+        let mut stream = server.connect();
+        stream.write_all(&Request::new(op::NOOP).bytes()).unwrap();
+        Response::read(&mut stream).is_ok_and(|answer| answer.is_some_and(|answer| answer.header[0] == 0x81))
+    });
+}
+
 /// A client sends its first request without waiting. It is told all the same: a reset must not overtake the text.
 #[test]
 fn a_connection_too_many_that_has_sent_a_request_is_told_so_and_closed_in_order() {
@@ -246,24 +287,29 @@ fn a_connection_too_many_that_has_sent_a_request_is_told_so_and_closed_in_order(
     only.assert_in_step();
 }
 
-#[test]
-fn ten_thousand_idle_connections_cost_little_memory() {
-    const CONNECTIONS_AIM: u64 = 10_000;
+/// Raises the limit of files, and says for how many connections there are enough. The server has the same limit, and some
+/// files of its own.
+pub(crate) fn have_files_for(connections: u64) -> u64 {
     const OTHER_FILES: u64 = 500;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let wanted = CONNECTIONS_AIM + OTHER_FILES;
+    let wanted = connections + OTHER_FILES;
     if hard < wanted {
         // Root may raise it.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
     }
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted.min(hard)), hard).unwrap();
-    // The server has the same limit, and some files of its own.
-    let count = CONNECTIONS_AIM.min(hard - OTHER_FILES);
+    connections.min(hard - OTHER_FILES)
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little_memory() {
+    const CONNECTIONS_AIM: u64 = 10_000;
+    let count = have_files_for(CONNECTIONS_AIM);
     let server = if count == CONNECTIONS_AIM {
         Server::start(&["-c", "12000"])
     } else {
-        println!("skipped: {CONNECTIONS_AIM} connections, with {count} for the file limit of {hard}");
+        println!("skipped: {CONNECTIONS_AIM} connections, with {count} for the file limit");
         Server::start(&["-c", &(count + 10).to_string()])
     };
     let mut observer = Client::connect(&server);

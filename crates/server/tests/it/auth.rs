@@ -23,22 +23,22 @@ struct Guarded {
     file: PasswordFile,
 }
 
-struct PasswordFile {
+pub(crate) struct PasswordFile {
     directory: TempDir,
 }
 
 impl PasswordFile {
-    fn new(lines: &str) -> Self {
+    pub(crate) fn new(lines: &str) -> Self {
         let file = Self { directory: TempDir::new().unwrap() };
         file.write(lines);
         file
     }
 
-    fn write(&self, lines: &str) {
+    pub(crate) fn write(&self, lines: &str) {
         fs::write(self.path(), lines).unwrap();
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("users")
     }
 }
@@ -93,11 +93,11 @@ impl Speaker {
     }
 }
 
-fn plain(user: &str, password: &str) -> Request {
+pub(crate) fn plain(user: &str, password: &str) -> Request {
     Request::of(op::SASL_AUTH, "PLAIN").value(format!("\0{user}\0{password}"))
 }
 
-fn authenticated() -> Answer {
+pub(crate) fn authenticated() -> Answer {
     Answer { value: b"Authenticated".to_vec(), ..Answer::done(0) }
 }
 
@@ -105,7 +105,7 @@ fn continued(challenge: &str) -> Answer {
     Answer { status: 0x21, value: challenge.into(), ..Answer::done(0) }
 }
 
-fn refused() -> Answer {
+pub(crate) fn refused() -> Answer {
     Answer::error(status::AUTH_ERROR)
 }
 

@@ -347,9 +347,20 @@ impl Client {
     /// All statistics of a group, by name.
     #[track_caller]
     pub(crate) fn stats(&mut self, group: &str) -> BTreeMap<String, String> {
+        self.ask_for_stats(group);
+        self.receive_stats()
+    }
+
+    /// Asks for them, and waits for nothing.
+    pub(crate) fn ask_for_stats(&mut self, group: &str) {
         self.opaque += 1;
+        self.send(&Request::of(op::STAT, group).opaque(self.opaque).bytes());
+    }
+
+    /// Those that were asked for last.
+    #[track_caller]
+    pub(crate) fn receive_stats(&mut self) -> BTreeMap<String, String> {
         let opaque = self.opaque;
-        self.send(&Request::of(op::STAT, group).opaque(opaque).bytes());
         let mut stats = BTreeMap::new();
         loop {
             let answer = self.receive(op::STAT, opaque);

@@ -56,10 +56,24 @@ impl Server {
 
     /// The address on which it serves HTTP.
     pub(crate) fn http(&self) -> SocketAddr {
+        *self.https().first().expect("HTTP is served")
+    }
+
+    /// All addresses on which it does.
+    pub(crate) fn https(&self) -> Vec<SocketAddr> {
+        self.addresses("HTTP INET: ")
+    }
+
+    /// All addresses on which it serves its other protocols.
+    pub(crate) fn tcp(&self) -> Vec<SocketAddr> {
+        self.addresses("TCP INET: ")
+    }
+
+    fn addresses(&self, of: &str) -> Vec<SocketAddr> {
         let ports =
             fs::read_to_string(self.directory.path().join("port")).expect("the server has told its ports");
-        let port = ports.lines().find_map(|line| line.strip_prefix("HTTP INET: ")).expect("HTTP is served");
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")))
+        let address = |port: &str| (Ipv4Addr::LOCALHOST, port.parse().expect("a port is a number")).into();
+        ports.lines().filter_map(|line| line.strip_prefix(of)).map(address).collect()
     }
 
     /// Its process id.

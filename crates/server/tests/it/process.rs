@@ -315,6 +315,24 @@ fn a_unix_socket_has_the_mask_that_is_asked_for_and_goes_with_the_server() {
 }
 
 #[test]
+fn who_comes_by_a_unix_socket_belongs_to_no_address() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let mut run = Run::start(&["-s", path.to_str().unwrap(), "--conn-limit-per-address", "1"]);
+    wait_until("the socket accepts", || UnixStream::connect(&path).is_ok());
+    let streams = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
+    for mut stream in &streams {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"mn\r\n").unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"MN\r\n");
+    }
+    run.signal(Signal::SIGTERM);
+    assert!(run.wait().success());
+}
+
+#[test]
 fn a_file_that_is_no_socket_is_not_replaced_by_one() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("precious");

@@ -290,6 +290,8 @@ fn what_the_file_gets_wrong_is_named_with_a_hint() {
         ("verbose = 256", "verbose: a number from 0 to 255 is wanted"),
         ("unix-mask = 0o700", "unix-mask: a text in quotes is wanted"),
         ("listen = [1]", "listen: a text in quotes is wanted"),
+        ("\"port\\nx\" = 5", "port\\nx: unknown option"),
+        ("memory-limit = \"5\\rx\"", "memory-limit: invalid value '5 x'"),
         ("port = 1\nport = 2", "line 2: duplicate key"),
         ("port = 1\n\nport", "line 3: "),
     ] {
@@ -369,7 +371,10 @@ fn every_option_works_in_the_file_and_in_the_environment_and_is_printed_as_it_is
 fn what_is_printed_can_be_read_back() {
     let lines: Vec<_> = samples().iter().map(|(name, value, _)| format!("{name} = {value}")).collect();
     let all = lines.join("\n");
-    for file in ["", &all, "listen = ['a', 'b']\nunix-socket = 'with \"quotes\" and \\'", "port = -1"] {
+    let numbers = "slab-growth-factor = 1e5\nconn-limit = '18446744073709551615'\nthreads = '+3'";
+    for file in
+        ["", &all, numbers, "listen = ['a', 'b']\nunix-socket = 'with \"quotes\" and \\'", "port = -1"]
+    {
         let printed = gather(Some(file), &[], &[]).unwrap().to_toml();
         assert_eq!(gather(Some(&printed), &[], &[]).unwrap().to_toml(), printed);
     }

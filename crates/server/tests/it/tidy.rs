@@ -43,6 +43,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/net/",
             "server/src/snapshot/",
             "server/src/admin/mod.rs",
+            "server/src/service/reload.rs",
             "server/src/storage/mod.rs",
             "server/src/storage/log/pages.rs",
             "server/src/config.rs",
@@ -59,7 +60,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/tls/",
         ],
     ),
-    ("rustls::", &["server/src/net/", "server/src/tls/"]),
+    ("rustls::", &["server/src/net/", "server/src/tls/", "server/src/admin/stream.rs"]),
     (
         "Instant::now",
         &["server/src/net/", "server/src/snapshot/", "server/src/clock.rs", "server/src/patience.rs"],
@@ -70,7 +71,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("wire::split", &["wire/src/", "server/src/session/", "server/src/snapshot/"]),
     ("log::debug!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
     ("log::trace!", &["server/src/net/", "server/src/session/", "server/src/admin/"]),
-    ("log::info!", &["server/src/net/", "server/src/snapshot/", "server/src/tls/"]),
+    ("log::info!", &["server/src/net/", "server/src/service/", "server/src/snapshot/", "server/src/tls/"]),
     (
         "log::warn!",
         &[
@@ -87,6 +88,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         &[
             "server/src/net/",
             "server/src/snapshot/",
+            "server/src/service/",
             "server/src/storage/mod.rs",
             "server/src/admin/mod.rs",
             "server/src/tls/",

@@ -5,6 +5,7 @@
 
 use crate::config::{Dump, Shutdown};
 use crate::server::Server;
+use crate::service::reload::What;
 use crate::session::text::classic::Sentence;
 use crate::session::text::dump::Page;
 use crate::session::text::line::{Line, is_number, unsigned};
@@ -88,13 +89,13 @@ fn cache_memlimit(sentence: &Sentence<'_>, server: &Server) -> Saying {
     }
 }
 
-/// Who keeps his certificates fresh asks for it again and again; the log has the reason where it fails.
+/// They are read by a thread that has the time. What comes of it is told by the log, and by `stats`.
 fn refresh_certs(server: &Server) -> Saying {
-    match server.tls.as_ref().map(|tls| tls.reload()) {
-        None => Saying::NoTls,
-        Some(Ok(())) => Saying::Ok,
-        Some(Err(_)) => Saying::TlsFiles,
+    if server.tls.is_none() {
+        return Saying::NoTls;
     }
+    server.reloads.ask(What::Certificates);
+    Saying::Ok
 }
 
 /// There are no slab classes between which pages could be moved.

@@ -41,7 +41,6 @@ sayings! {
     CachedumpOff = "CLIENT_ERROR stats cachedump not allowed",
     NoWatch = "CLIENT_ERROR watch commands not allowed",
     NoTls = "Error TLS not enabled",
-    TlsFiles = "Error loading the certificates: see the log",
     ShutdownOff = "ERROR: shutdown not enabled",
     ShutdownMode = "CLIENT_ERROR invalid shutdown mode",
     MemlimitSmall = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use memwire::clock::Clock;
-use memwire::config::Config;
+use memwire::config::{Config, Security};
 use memwire::server::{self, Stage};
 use memwire::storage::{self, Engine};
 use memwire::{admin, snapshot};
@@ -35,9 +35,9 @@ fn assert_restoring(http: &mut Http) {
 fn what_needs_the_storage_thread_is_refused_until_it_is_there() {
     let server = Arc::new(server::Server::new(Config::default(), Clock::start(), 7));
     server.enter(Stage::Restoring);
-    let listener = admin::Listener::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let listener = admin::Listener::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Security::Tls).unwrap();
     let address = listener.address().unwrap();
-    let front = admin::spawn(listener, Arc::clone(&server)).unwrap();
+    let front = admin::spawn(vec![listener], Arc::clone(&server)).unwrap();
     let mut http = Http::connect(address);
     let unready = http.get("/readyz");
     unready.assert_error(503);

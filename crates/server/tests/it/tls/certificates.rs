@@ -11,26 +11,26 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 
 /// Who signs certificates.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate and its key, in PEM.
-pub(super) struct Identity {
-    pub(super) cert: String,
-    pub(super) key: String,
+pub(crate) struct Identity {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 /// Whether a certificate's time has gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Validity {
+pub(crate) enum Validity {
     Valid,
     Expired,
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
@@ -40,7 +40,7 @@ impl Authority {
     }
 
     /// A certificate for `name`, which stands for localhost as well.
-    pub(super) fn issue(&self, name: &str, validity: Validity) -> Identity {
+    pub(crate) fn issue(&self, name: &str, validity: Validity) -> Identity {
         let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         if validity == Validity::Expired {
@@ -52,7 +52,7 @@ impl Authority {
     }
 
     /// A client that trusts it, and shows `identity`.
-    pub(super) fn client(
+    pub(crate) fn client(
         &self,
         identity: Option<&Identity>,
         versions: &[&'static SupportedProtocolVersion],
@@ -75,30 +75,30 @@ impl Authority {
 }
 
 /// The files of a server.
-pub(super) struct Material {
-    pub(super) authority: Authority,
+pub(crate) struct Material {
+    pub(crate) authority: Authority,
     directory: TempDir,
 }
 
 impl Material {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let material = Self { authority: Authority::new("authority"), directory: TempDir::new().unwrap() };
         fs::write(material.path("ca.pem"), &material.authority.pem).unwrap();
         material.renew();
         material
     }
 
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().expect("the path is UTF-8").into()
     }
 
     /// What names the files on the command line.
-    pub(super) fn options(&self) -> String {
+    pub(crate) fn options(&self) -> String {
         format!("ssl_chain_cert={},ssl_key={}", self.path("server.pem"), self.path("server.key"))
     }
 
     /// Another certificate, and another key.
-    pub(super) fn renew(&self) {
+    pub(crate) fn renew(&self) {
         let Identity { cert, key } = self.authority.issue("server", Validity::Valid);
         fs::write(self.path("server.pem"), cert).unwrap();
         fs::write(self.path("server.key"), key).unwrap();
