@@ -23,7 +23,7 @@ fn start(args: &[&str]) -> (Server, PasswordFile) {
 }
 
 /// A target with credentials.
-fn with(target: &str, credentials: &str) -> String {
+pub(crate) fn with(target: &str, credentials: &str) -> String {
     format!("{target}\nAuthorization: Basic {}", BASE64_STANDARD.encode(credentials))
 }
 
