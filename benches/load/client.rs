@@ -7,15 +7,12 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
-
-use rustls::ClientConfig;
 
 use crate::histogram::Histogram;
 use crate::items::key_text;
 use crate::random::Random;
-use crate::stream::Stream;
+use crate::stream::{Greeting, Stream};
 use crate::syntax::{Answer, Ask, FenceAt, Outcome, Syntax};
 use crate::workload::{KeyChoice, Turn, Workload};
 
@@ -159,13 +156,9 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Stream::open`].
-    pub(crate) fn open(
-        address: SocketAddr,
-        tls: Option<&Arc<ClientConfig>>,
-        number: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(address: SocketAddr, greeting: &Greeting, number: usize) -> io::Result<Self> {
         Ok(Self {
-            stream: Stream::open(address, tls)?,
+            stream: Stream::open(address, greeting)?,
             output: Vec::new(),
             written: 0,
             waiting: VecDeque::new(),

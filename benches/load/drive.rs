@@ -8,18 +8,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
-use rustls::ClientConfig;
 
 use crate::client::{Clock, Connection, Shared, Tally};
 use crate::pace::Pace;
 use crate::probe::Probe;
 use crate::random::Random;
 use crate::signals;
+use crate::stream::Greeting;
 use crate::syntax::{Binary, Meta, Protocol, Resp, Syntax, Text};
 use crate::workload::{KeyChoice, Workload};
 
@@ -27,8 +26,7 @@ use crate::workload::{KeyChoice, Workload};
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
-    /// Whom connections trust, where they come with TLS.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) greeting: Greeting,
     pub(crate) connections: usize,
     pub(crate) depth: usize,
     pub(crate) threads: usize,
@@ -110,7 +108,7 @@ pub(crate) fn run(plan: &Plan, workload: &Workload, protocol: Protocol) -> Resul
 fn run_as<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Result<Report, String> {
     let mut connections = Vec::with_capacity(plan.connections);
     for number in 0..plan.connections {
-        let connection = Connection::open(plan.address, plan.tls.as_ref(), number);
+        let connection = Connection::open(plan.address, &plan.greeting, number);
         connections.push(connection.map_err(|error| {
             format!("cannot open connection {} to {}: {error}", number + 1, plan.address)
         })?);
@@ -158,13 +156,13 @@ fn run_as<S: Syntax>(plan: &Plan, workload: &Workload, syntax: S) -> Result<Repo
 /// As [`run`], and where one is not stored.
 pub(crate) fn preload(
     address: SocketAddr,
-    tls: Option<Arc<ClientConfig>>,
+    greeting: Greeting,
     workload: &Workload,
     protocol: Protocol,
 ) -> Result<(), String> {
     let plan = Plan {
         address,
-        tls,
+        greeting,
         connections: 1,
         depth: 64,
         threads: 1,

@@ -60,6 +60,7 @@ use clap::Parser;
 
 use crate::args::Args;
 use crate::drive::{Plan, Report};
+use crate::stream::Greeting;
 use crate::workload::{Mix, Values, Workload};
 
 /// What a run may keep in memory of requests under way, over all connections.
@@ -120,13 +121,13 @@ fn run_one(args: &Args, address: SocketAddr) -> Result<u64, String> {
             "connections x depth x batch is {waiting} requests under way, limit is {WAITING_MAX}"
         ));
     }
-    let tls = one.tls.as_deref().map(certificates::trusting).transpose()?;
+    let greeting = Greeting { tls: one.tls.as_deref().map(certificates::trusting).transpose()?, login: None };
     if !one.no_preload {
-        drive::preload(address, tls.clone(), &workload, one.protocol)?;
+        drive::preload(address, greeting.clone(), &workload, one.protocol)?;
     }
     let plan = Plan {
         address,
-        tls,
+        greeting,
         connections: one.connections as usize,
         depth: one.depth as usize,
         threads: args.threads as usize,

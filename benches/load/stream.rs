@@ -18,6 +18,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What servers' certificates are for.
 const SERVER_NAME: &str = "localhost";
 
+/// What stands between a connection and its first request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Greeting {
+    /// Whom it trusts, where it comes with TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// What it says first, and is answered.
+    pub(crate) login: Option<Login>,
+}
+
+/// A user's name and password, in the text protocol.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Login {
+    pub(crate) words: &'static [u8],
+    pub(crate) answer: &'static [u8],
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -33,22 +49,28 @@ pub(crate) struct Tls {
 }
 
 impl Stream {
-    /// Connects, and waits until a handshake is done.
+    /// Connects, and waits until a handshake is done, and an answer is there that says who may come in.
     ///
     /// # Errors
     /// As [`connect`](BlockingStream::connect_timeout), and where the server is not who it should be.
-    pub(crate) fn open(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
+    pub(crate) fn open(address: SocketAddr, greeting: &Greeting) -> io::Result<Self> {
         let mut socket = BlockingStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
         socket.set_nodelay(true)?;
-        let Some(config) = tls else {
+        socket.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+        let Some(config) = &greeting.tls else {
+            if let Some(login) = greeting.login {
+                login.say(&mut socket)?;
+            }
             socket.set_nonblocking(true)?;
             return Ok(Self::Clear(TcpStream::from_std(socket)));
         };
         let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
         let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        socket.set_read_timeout(Some(CONNECT_TIMEOUT))?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
+        }
+        if let Some(login) = greeting.login {
+            login.say(&mut rustls::Stream::new(&mut tls, &mut socket))?;
         }
         socket.set_nonblocking(true)?;
         Ok(Self::Tls(Box::new(Tls { socket: TcpStream::from_std(socket), tls })))
@@ -60,6 +82,15 @@ impl Stream {
             Self::Clear(socket) => socket,
             Self::Tls(tls) => &mut tls.socket,
         }
+    }
+}
+
+impl Login {
+    fn say(self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        stream.write_all(self.words)?;
+        let mut answer = vec![0; self.answer.len()];
+        stream.read_exact(&mut answer)?;
+        if answer == self.answer { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 }
 

@@ -40,6 +40,7 @@ use crate::histogram::Histogram;
 use crate::items::KEY_BYTES;
 use crate::liar::{Lie, serve};
 use crate::server::{Program, Server};
+use crate::stream::Greeting;
 use crate::syntax::{Ask, Outcome, Protocol, Syntax, Words};
 use crate::versus::chart::{self, Bar, Entry};
 use crate::workload::{Mix, Popularity, Values, Workload};
@@ -323,13 +324,13 @@ fn over_tls_the_same_is_asked_and_answered() {
     let certificates = Certificates::make().unwrap();
     let program = Program::memwire().with_tls(&certificates.chain(), &certificates.key());
     let server = Server::start(&program).unwrap();
-    let tls = Some(certificates.client().unwrap());
+    let greeting = Greeting { tls: Some(certificates.client().unwrap()), login: None };
     // Values of many records, and answers that are more than a socket holds.
     for values in [10..=600, 100_000..=300_000] {
         let workload = Workload { values: Values::new(values), ..workload(Mix::Ratio { sets: 1, gets: 4 }) };
         for protocol in Protocol::value_variants() {
-            drive::preload(server.address(), tls.clone(), &workload, *protocol).unwrap();
-            let plan = Plan { tls: tls.clone(), depth: 16, ..plan(server.address(), 1000) };
+            drive::preload(server.address(), greeting.clone(), &workload, *protocol).unwrap();
+            let plan = Plan { greeting: greeting.clone(), depth: 16, ..plan(server.address(), 1000) };
             let tally = drive::run(&plan, &workload, *protocol).unwrap().tally;
             assert_eq!(
                 (tally.requests(), tally.wrong, tally.misses),
@@ -340,8 +341,8 @@ fn over_tls_the_same_is_asked_and_answered() {
         }
     }
     // Who does not trust the server asks nothing of it.
-    let other = Certificates::make().unwrap().client().unwrap();
-    let plan = Plan { tls: Some(other), ..plan(server.address(), 10) };
+    let tls = Some(Certificates::make().unwrap().client().unwrap());
+    let plan = Plan { greeting: Greeting { tls, login: None }, ..plan(server.address(), 10) };
     let refused = drive::run(&plan, &workload(Mix::Get), Protocol::Binary).unwrap_err();
     assert!(refused.contains("cannot open connection 1"), "{refused}");
 }
@@ -349,7 +350,7 @@ fn over_tls_the_same_is_asked_and_answered() {
 fn run(protocol: Protocol, lie: Lie, mix: Mix, requests: u64, patience: Duration) -> Result<Report, String> {
     let address = serve(protocol, lie);
     let workload = workload(mix);
-    drive::preload(address, None, &workload, protocol)?;
+    drive::preload(address, Greeting::default(), &workload, protocol)?;
     drive::run(&Plan { patience, ..plan(address, requests) }, &workload, protocol)
 }
 
@@ -360,7 +361,7 @@ fn workload(mix: Mix) -> Workload {
 fn plan(address: SocketAddr, requests: u64) -> Plan {
     Plan {
         address,
-        tls: None,
+        greeting: Greeting::default(),
         connections: 2,
         depth: 4,
         threads: 2,

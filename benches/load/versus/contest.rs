@@ -1,19 +1,21 @@
 //! Starts the servers of a row and runs it on each of them, in turn.
 
 use std::env;
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use rustls::ClientConfig;
+use tempfile::NamedTempFile;
 
 use super::cell::{Cell, FLOOR, Line};
 use super::rows::{Group, Load, Row};
+use super::strangers::Strangers;
 use super::{Findings, Settings};
 use crate::certificates::Certificates;
 use crate::drive::{self, Plan, Report};
 use crate::neighbour::Neighbour;
 use crate::server::{Kind, Program, Server};
 use crate::signals;
+use crate::stream::{Greeting, Login};
 use crate::syntax::Protocol;
 use crate::workload::{Popularity, Values, Workload};
 
@@ -25,6 +27,8 @@ pub(super) struct Contest<'a> {
     pub(super) programs: Vec<Program>,
     /// Where servers come with TLS.
     certificates: Option<Certificates>,
+    /// Where they ask who one is.
+    users: Option<NamedTempFile>,
     /// Held while the group runs.
     _neighbour: Option<Neighbour>,
 }
@@ -48,6 +52,11 @@ impl<'a> Contest<'a> {
         if matches!(protocol, Protocol::Resp | Protocol::Binary) {
             programs.extend(Program::redis().map(with_options));
         }
+        let users = (group == Group::Strangers).then(users).transpose()?;
+        if let Some(users) = &users {
+            let path = users.path().to_string_lossy().into_owned();
+            programs = programs.into_iter().map(|program| program.with(&["-Y", &path])).collect();
+        }
         if let Some(certificates) = &certificates {
             programs.retain(Program::has_tls);
             programs = programs
@@ -68,7 +77,7 @@ impl<'a> Contest<'a> {
         if programs.is_empty() {
             return Err("no server starts".to_owned());
         }
-        Ok(Self { group, settings, programs, certificates, _neighbour: neighbour })
+        Ok(Self { group, settings, programs, certificates, users, _neighbour: neighbour })
     }
 
     pub(super) fn print_programs(&self) {
@@ -115,7 +124,9 @@ impl<'a> Contest<'a> {
                 }
                 let (program, Some(server)) = (&self.programs[at], &servers[at]) else { continue };
                 let plan = self.plan(row, line.rate, server);
+                let strangers = Strangers::begin(server.address(), row.strangers);
                 let report = plan.and_then(|plan| drive::run(&plan, &workload, self.protocol(program)));
+                drop(strangers);
                 if let Some(report) = kept(report, row, program, findings) {
                     count_wrong(&report, row, program, findings);
                     line.cells[at].reports.push(report);
@@ -142,13 +153,13 @@ impl<'a> Contest<'a> {
             Kind::Floor => Server::start(&floor(row.value_bytes)?)?,
             Kind::Memcached | Kind::Redis => Server::start(program)?,
         };
-        drive::preload(server.address(), self.trusted()?, workload, self.protocol(program))?;
+        drive::preload(server.address(), self.greeting()?, workload, self.protocol(program))?;
         Ok(server)
     }
 
-    /// Whom connections trust, where they come with TLS.
-    fn trusted(&self) -> Result<Option<Arc<ClientConfig>>, String> {
-        self.certificates.as_ref().map(Certificates::client).transpose()
+    fn greeting(&self) -> Result<Greeting, String> {
+        let tls = self.certificates.as_ref().map(Certificates::client).transpose()?;
+        Ok(Greeting { tls, login: self.users.as_ref().map(|_| ANN) })
     }
 
     /// Redis has one protocol only.
@@ -190,7 +201,7 @@ impl<'a> Contest<'a> {
     fn plan(&self, row: &Row, rate: Option<u32>, server: &Server) -> Result<Plan, String> {
         Ok(Plan {
             address: server.address(),
-            tls: self.trusted()?,
+            greeting: self.greeting()?,
             connections: row.connections,
             depth: row.depth,
             threads: self.settings.threads,
@@ -203,6 +214,19 @@ impl<'a> Contest<'a> {
         })
     }
 }
+
+/// A file with the one user.
+fn users() -> Result<NamedTempFile, String> {
+    let write = || {
+        let mut file = NamedTempFile::new()?;
+        file.write_all(b"ann:pencil\n")?;
+        Ok(file)
+    };
+    write().map_err(|error: io::Error| format!("no password file: {error}"))
+}
+
+/// The user of that file.
+const ANN: Login = Login { words: b"set x 0 0 10\r\nann pencil\r\n", answer: b"STORED\r\n" };
 
 fn memwire(settings: &Settings) -> Program {
     let mut program = with_options(Program::memwire());

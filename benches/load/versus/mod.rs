@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `rows` | the groups and their workloads |
 //! | `contest` | servers started, rows run |
+//! | `strangers` | who comes and goes meanwhile, in one of the groups |
 //! | `cell` | what the runs of a server in a row come to, and the ratio |
 //! | `table` | in Markdown |
 //! | `json` | for programs |
@@ -18,6 +19,7 @@ pub(crate) mod chart;
 mod contest;
 mod json;
 pub(crate) mod rows;
+mod strangers;
 mod table;
 
 use std::fs;

@@ -24,6 +24,8 @@ pub(crate) enum Group {
     Resp,
     /// The binary protocol over TLS, beside others with TLS, pinned.
     Tls,
+    /// The text protocol with a password, with strangers who come and go and without, pinned.
+    Strangers,
 }
 
 impl Group {
@@ -35,7 +37,7 @@ impl Group {
     pub(crate) fn protocol(self) -> Protocol {
         match self {
             Self::Pinned | Self::Unpinned | Self::Neighbour | Self::Tls => Protocol::Binary,
-            Self::Text => Protocol::Text,
+            Self::Text | Self::Strangers => Protocol::Text,
             Self::Meta => Protocol::Meta,
             Self::Resp => Protocol::Resp,
         }
@@ -49,6 +51,7 @@ impl Group {
             Self::Meta => META,
             Self::Resp => RESP,
             Self::Tls => TLS,
+            Self::Strangers => STRANGERS,
         }
     }
 }
@@ -63,6 +66,7 @@ impl fmt::Display for Group {
             Self::Meta => "meta commands, on one core",
             Self::Resp => "RESP, on one core",
             Self::Tls => "TLS, on one core",
+            Self::Strangers => "text protocol with a password, on one core",
         })
     }
 }
@@ -77,6 +81,8 @@ pub(crate) struct Row {
     pub(crate) key_count: u32,
     pub(crate) value_bytes: (usize, usize),
     pub(crate) load: Load,
+    /// Clients that come, begin to say who they are, and leave, 2,000 a second: so many at a time.
+    pub(crate) strangers: usize,
 }
 
 /// How fast is asked.
@@ -144,11 +150,18 @@ const TLS: &[Row] = &[
     row("SET, 50 connections", (50, 1), Mix::Set, SMALL),
 ];
 
+const STRANGERS: &[Row] = &[
+    row("get, 50 connections", (50, 1), Mix::Get, SMALL),
+    Row { strangers: 500, ..row("get, 50 conn., strangers", (50, 1), Mix::Get, SMALL) },
+    row("get, 8 x 32 deep", (8, 32), Mix::Get, SMALL),
+    Row { strangers: 500, ..row("get, 8 x 32, strangers", (8, 32), Mix::Get, SMALL) },
+];
+
 const fn row(
     name: &'static str,
     (connections, depth): (usize, usize),
     mix: Mix,
     (key_count, value_bytes): (u32, (usize, usize)),
 ) -> Row {
-    Row { name, connections, depth, mix, key_count, value_bytes, load: Load::Closed }
+    Row { name, connections, depth, mix, key_count, value_bytes, load: Load::Closed, strangers: 0 }
 }

@@ -80,7 +80,8 @@ pub struct Args {
     #[arg(long, default_value_t = 0, value_name = "NUM")]
     pub conn_limit_per_address: usize,
 
-    /// I/O threads. There is one storage thread besides, always. Without it, one for each other core, at most 4.
+    /// I/O threads besides the storage thread, of which there is one. With 0 that one serves the connections, too. Without
+    /// the option, one for each other core, at most 4.
     #[arg(short, long, value_name = "NUM")]
     pub threads: Option<usize>,
 

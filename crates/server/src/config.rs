@@ -34,6 +34,8 @@ pub struct Config {
     pub backlog: i32,
     /// I/O threads.
     pub threads: usize,
+    /// Whether the only one is the storage thread.
+    pub storage_serves: bool,
     /// Memory for segments, index, ghost, large values and buffers.
     pub memory_bytes_max: usize,
     /// The longest value.
@@ -216,6 +218,7 @@ impl Default for Config {
             address_connections_max: None,
             backlog: 1024,
             threads: 1,
+            storage_serves: false,
             memory_bytes_max: 64 << 20,
             item_bytes_max: 1 << 20,
             when_full: WhenFull::Evict,
@@ -277,13 +280,15 @@ impl Config {
             warnings.push("-s: the Unix socket is served without TLS".into());
         }
         let memory_bytes_max = memory_bytes(args.memory_limit)?;
+        let threads = args.threads.unwrap_or_else(default_threads);
         let config = Self {
             listen: listen(args)?,
             unix_mask: unix_mask(&args.unix_mask)?,
             connections_max: at_least_one("-c", args.conn_limit)?,
             address_connections_max: NonZeroUsize::new(args.conn_limit_per_address),
             backlog: args.listen_backlog,
-            threads: at_least_one("-t", args.threads.unwrap_or_else(default_threads))?,
+            threads: threads.max(1),
+            storage_serves: threads == 0,
             memory_bytes_max,
             item_bytes_max: item_bytes(&args.max_item_size, memory_bytes_max)?,
             when_full: if args.disable_evictions { WhenFull::Refuse } else { WhenFull::Evict },
@@ -716,7 +721,7 @@ fn at_least_one(option: &str, number: usize) -> Result<usize, String> {
 
 /// One for each core that the storage thread leaves, and not more than memcached has.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 4))
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).min(4))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod meter;
 pub mod net;
 mod patience;
 pub mod process;
+mod rank;
 pub mod server;
 pub mod service;
 pub mod session;

@@ -157,14 +157,9 @@ fn serve(
     http: Option<admin::Handle>,
     signals: listener::Signals,
 ) -> Result<(), String> {
-    let storage = storage::spawn(engine, server.clock).map_err(|error| format!("storage thread: {error}"))?;
+    let (storage, loops) = start_threads(server, engine).map_err(|error| format!("threads: {error}"))?;
     let snapshots =
         snapshot::spawn(server, storage.storage()).map_err(|error| format!("snapshot thread: {error}"))?;
-    let loops: Result<Vec<_>, _> = (0..server.config.threads)
-        .map(|number| event_loop::spawn(number, Arc::clone(server), storage.storage()))
-        .collect();
-    let loops = loops.map_err(|error| format!("I/O threads: {error}"))?;
-
     if let Some(http) = &http {
         http.open(storage.storage());
     }
@@ -195,4 +190,20 @@ fn serve(
     }
     storage.join();
     listened.map_err(|error| format!("listening: {error}"))
+}
+
+/// Starts the storage thread and the event loops.
+fn start_threads(
+    server: &Arc<Server>,
+    engine: Engine,
+) -> io::Result<(storage::Thread, Vec<event_loop::Handle>)> {
+    if server.config.storage_serves {
+        let (event_loop, storage) = event_loop::spawn_with_storage(server, engine)?;
+        return Ok((storage, vec![event_loop]));
+    }
+    let storage = storage::spawn(engine, server.clock)?;
+    let loops: io::Result<_> = (0..server.config.threads)
+        .map(|number| event_loop::spawn(number, Arc::clone(server), storage.storage()))
+        .collect();
+    Ok((storage, loops?))
 }

@@ -88,7 +88,7 @@ impl Patience {
         self.alone = alone;
     }
 
-    fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         if self.small_batches >= SMALL_BATCHES { Load::Low } else { Load::High }
     }
 }

@@ -155,12 +155,13 @@ pub(super) async fn serve_one(socket: impl AsyncRead + AsyncWrite + Unpin + 'sta
         .serve_connection(TokioIo::new(Stream::new(socket)), service);
     let mut stage = shared.stage.clone();
     let mut end = pin!(ended(&mut stage));
-    let done = before(&mut end, poll_fn(|context| connection.poll_without_shutdown(context))).await;
+    // This ends when all answers are written, also those to requests of which not everything was read.
+    let done = before(&mut end, &mut connection).await;
     let done = if let Some(done) = done {
         done
     } else {
         Pin::new(&mut connection).graceful_shutdown();
-        poll_fn(|context| connection.poll_without_shutdown(context)).await
+        (&mut connection).await
     };
     if let Err(error) = &done {
         log::debug!("HTTP: {error}");

@@ -6,12 +6,15 @@
 //!
 //! The loop sleeps in its poll, and only there. Before it does, it says so on its bell and looks at its queues for
 //! the last time; see [`hop`](crate::hop).
+//!
+//! Where there is one core, two threads would take turns on it, and each change of turns costs more than a request. So
+//! there the only loop runs on the storage thread: what a turn has sent, the same thread executes next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -29,9 +32,11 @@ use crate::net::deadlines::Deadlines;
 use crate::net::slots::Slots;
 use crate::net::socket::Socket;
 use crate::patience::Patience;
+use crate::rank::Rank;
 use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
+use crate::storage::{self, Engine, Worker};
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -40,7 +45,8 @@ const WAKER: Token = Token(usize::MAX);
 pub struct Handle {
     orders: Sender<Order>,
     bell: Arc<Bell>,
-    join: JoinHandle<()>,
+    /// Something comes when it has ended.
+    ended: Receiver<()>,
 }
 
 /// What the listener tells an event loop.
@@ -65,7 +71,7 @@ impl Handle {
 
     /// Waits for its end.
     pub fn join(self) {
-        if self.join.join().is_err() {
+        if self.ended.recv().is_err() {
             log::error!("an I/O thread panicked");
         }
     }
@@ -83,47 +89,36 @@ impl Handle {
 /// # Errors
 /// Where the system gives no poll, no waker or no thread.
 pub fn spawn(number: usize, server: Arc<Server>, storage: Storage) -> io::Result<Handle> {
+    let (poll, bell) = poll_and_bell()?;
+    let (event_loop, handle) = EventLoop::new(number, server, poll, bell, storage);
+    thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
+    Ok(handle)
+}
+
+/// Starts an I/O thread that is the storage thread.
+///
+/// # Errors
+/// Where the system gives no poll, no waker or no thread.
+pub fn spawn_with_storage(server: &Arc<Server>, engine: Engine) -> io::Result<(Handle, storage::Thread)> {
+    let (poll, bell) = poll_and_bell()?;
+    let mut started = None;
+    let thread = storage::spawn_serving(engine, server.clock, Arc::clone(&bell), |worker, storage| {
+        let (event_loop, handle) = EventLoop::new(0, Arc::clone(server), poll, bell, storage);
+        started = Some(handle);
+        move || event_loop.with(worker).run()
+    })?;
+    let handle = started.ok_or(io::ErrorKind::Other)?;
+    Ok((handle, thread))
+}
+
+fn poll_and_bell() -> io::Result<(Poll, Arc<Bell>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER)?;
-    let bell = Arc::new(Bell::new(move || {
+    let bell = Bell::new(move || {
         // Writing to an eventfd fails only where its counter is full, and then it wakes all the same.
         let _ = waker.wake();
-    }));
-    let (orders, inbox) = crossbeam_channel::unbounded();
-    let (home, answers) = crossbeam_channel::bounded(BATCHES_PER_LOOP);
-    let (tell_change, changes) = crossbeam_channel::unbounded();
-    let home = Arc::new(Home::new(home, Arc::clone(&bell)).with_changes(tell_change));
-    let event_loop = EventLoop {
-        number,
-        poll,
-        bell: Arc::clone(&bell),
-        orders: inbox,
-        answers,
-        changes,
-        waits: BTreeSet::new(),
-        forsaken: Vec::new(),
-        home,
-        storage,
-        connections: Slots::default(),
-        ready: VecDeque::new(),
-        lingering: Deadlines::default(),
-        strangers: Deadlines::default(),
-        handshakes: Deadlines::default(),
-        no_room: VecDeque::new(),
-        retry_at: None,
-        watched: Vec::new(),
-        look_at: None,
-        look_for_idle_at: next_look_for_idle(&server),
-        spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
-        output: Output::default(),
-        output_charge: Charge::new(&server.meter, Use::Working),
-        traffic: Traffic::default(),
-        patience: Patience::default(),
-        drain_until: None,
-        server,
-    };
-    let join = thread::Builder::new().name(format!("io-{number}")).spawn(|| event_loop.run())?;
-    Ok(Handle { orders, bell, join })
+    });
+    Ok((poll, Arc::new(bell)))
 }
 
 fn next_look_for_idle(server: &Server) -> Option<Instant> {
@@ -172,10 +167,64 @@ struct EventLoop {
     output_charge: Charge,
     traffic: Traffic,
     patience: Patience,
+    rank: Rank,
     drain_until: Option<Instant>,
+    /// The storage thread's work, where this is the storage thread.
+    worker: Option<Worker>,
+    ended: Sender<()>,
 }
 
 impl EventLoop {
+    fn new(
+        number: usize,
+        server: Arc<Server>,
+        poll: Poll,
+        bell: Arc<Bell>,
+        storage: Storage,
+    ) -> (Self, Handle) {
+        let (orders, inbox) = crossbeam_channel::unbounded();
+        let (home, answers) = crossbeam_channel::bounded(BATCHES_PER_LOOP);
+        let (tell_change, changes) = crossbeam_channel::unbounded();
+        let (end, ended) = crossbeam_channel::bounded(1);
+        let event_loop = Self {
+            number,
+            poll,
+            bell: Arc::clone(&bell),
+            orders: inbox,
+            answers,
+            changes,
+            waits: BTreeSet::new(),
+            forsaken: Vec::new(),
+            home: Arc::new(Home::new(home, Arc::clone(&bell)).with_changes(tell_change)),
+            storage,
+            connections: Slots::default(),
+            ready: VecDeque::new(),
+            lingering: Deadlines::default(),
+            strangers: Deadlines::default(),
+            handshakes: Deadlines::default(),
+            no_room: VecDeque::new(),
+            retry_at: None,
+            watched: Vec::new(),
+            look_at: None,
+            look_for_idle_at: next_look_for_idle(&server),
+            spare: (0..BATCHES_PER_LOOP).map(|_| Box::new(Batch::charged_on(&server.meter))).collect(),
+            output: Output::default(),
+            output_charge: Charge::new(&server.meter, Use::Working),
+            traffic: Traffic::default(),
+            patience: Patience::default(),
+            rank: Rank::default(),
+            drain_until: None,
+            worker: None,
+            ended: end,
+            server,
+        };
+        (event_loop, Handle { orders, bell, ended })
+    }
+
+    fn with(self, worker: Worker) -> Self {
+        Self { worker: Some(worker), ..self }
+    }
+
     fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
         while !self.is_drained() {
@@ -191,6 +240,9 @@ impl EventLoop {
             self.take_answers();
             self.end_waits(&changed);
             self.read_ready();
+            if let Some(worker) = &mut self.worker {
+                worker.execute_queued();
+            }
             self.end_lingering();
             self.end_strangers();
             self.end_handshakes();
@@ -198,6 +250,21 @@ impl EventLoop {
             self.end_stalled();
             self.end_idle();
             self.count_traffic();
+        }
+        self.finish(events);
+    }
+
+    /// Goes on as the storage thread, if it is that: other front ends may still have something to ask.
+    fn finish(self, mut events: Events) {
+        let Self { mut poll, bell, connections, worker, ended, .. } = self;
+        drop(connections);
+        // Nobody waits for it where the server has gone.
+        let _ = ended.send(());
+        if let Some(worker) = worker {
+            worker.run(&bell, &mut Patience::default(), |time| {
+                // A poll that fails is tried again; there is nothing else to wait for.
+                let _ = poll.poll(&mut events, Some(time));
+            });
         }
     }
 
@@ -207,6 +274,8 @@ impl EventLoop {
         let may_read = (!self.ready.is_empty() || !self.forsaken.is_empty()) && !self.spare.is_empty();
         let polled = if may_read {
             self.poll.poll(events, Some(Duration::ZERO))
+        } else if self.worker.is_some() {
+            self.sleep(events)
         } else {
             match self.something_comes_soon(events) {
                 Ok(false) => self.sleep(events),
@@ -238,11 +307,24 @@ impl EventLoop {
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = self.next_deadline().map(|next| next.saturating_duration_since(Instant::now()));
-        let Self { poll, bell, orders, answers, changes, .. } = self;
+        let mut until = self.next_deadline();
+        if let Some(worker) = &mut self.worker
+            && self.answers.is_empty()
+        {
+            let now = Instant::now();
+            let next = now + worker.maintain().unwrap_or_default();
+            until = Some(until.map_or(next, |until| until.min(next)));
+        }
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let Self { poll, bell, orders, answers, changes, worker, .. } = self;
         let mut polled = Ok(());
         bell.sleep_unless(
-            || !orders.is_empty() || !answers.is_empty() || !changes.is_empty(),
+            || {
+                !orders.is_empty()
+                    || !answers.is_empty()
+                    || !changes.is_empty()
+                    || worker.as_ref().is_some_and(Worker::has_work)
+            },
             || polled = poll.poll(events, timeout),
         );
         polled
@@ -430,6 +512,7 @@ impl EventLoop {
             self.spare.push(batch);
         } else {
             self.patience.note(&batch);
+            self.rank.follow(self.patience.load());
             self.storage.execute(batch, &self.home);
         }
     }

@@ -26,7 +26,7 @@
 //! | [`detail`] | figures by key prefix |
 //!
 //! [`Engine::execute`] is pure: batch and time go in, answers come out, and no socket, clock or thread is near. The
-//! loop around it is `run`. It never parses, logs or waits for anything but its queue.
+//! loop around it is [`Worker::run`]. It never parses, logs or waits for anything but its queue.
 
 pub mod block;
 mod commands;
@@ -53,13 +53,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 pub use engine::{Engine, EngineConfig};
 
 use crate::clock::Clock;
 use crate::hop::{Bell, Request, Storage};
 use crate::limits::WAKES_PER_TURN;
+use crate::message::Batch;
 use crate::patience::Patience;
 
 /// The running storage thread.
@@ -74,18 +75,39 @@ pub struct Thread {
 /// # Errors
 /// Where the system gives no thread.
 pub fn spawn(engine: Engine, clock: Clock) -> std::io::Result<Thread> {
-    let (sender, inbox) = crossbeam_channel::unbounded();
     let (tell_bell, told_bell) = crossbeam_channel::bounded::<Arc<Bell>>(1);
-    let join = thread::Builder::new().name("storage".into()).spawn(move || {
+    let (requests, worker) = Worker::new(engine, clock);
+    let join = spawn_thread(move || {
         if let Ok(bell) = told_bell.recv() {
-            run(engine, &inbox, &bell, clock);
+            worker.run(&bell, &mut Patience::default(), thread::park_timeout);
         }
     })?;
     let sleeper = join.thread().clone();
     let bell = Arc::new(Bell::new(move || sleeper.unpark()));
     // The thread waits for exactly this message.
     let _ = tell_bell.send(Arc::clone(&bell));
-    Ok(Thread { storage: Storage::new(sender, bell), join })
+    Ok(Thread { storage: Storage::new(requests, bell), join })
+}
+
+/// Starts the storage thread as one that has other work between batches: `serve` makes it, from the worker and the way to
+/// it. Who sends something rings `bell`.
+///
+/// # Errors
+/// Where the system gives no thread.
+pub fn spawn_serving<Serve: FnOnce() + Send + 'static>(
+    engine: Engine,
+    clock: Clock,
+    bell: Arc<Bell>,
+    serve: impl FnOnce(Worker, Storage) -> Serve,
+) -> std::io::Result<Thread> {
+    let (requests, worker) = Worker::new(engine, clock);
+    let storage = Storage::new(requests, bell);
+    let join = spawn_thread(serve(worker, storage.clone()))?;
+    Ok(Thread { storage, join })
+}
+
+fn spawn_thread(run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("storage".into()).spawn(run)
 }
 
 impl Thread {
@@ -107,29 +129,81 @@ impl Thread {
 /// How often the storage thread looks for expired items when nobody asks for anything.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Executes batches until it is told to end.
-fn run(mut engine: Engine, inbox: &Receiver<Request>, bell: &Bell, clock: Clock) {
-    let mut patience = Patience::default();
-    loop {
-        match inbox.try_recv() {
-            Ok(Request::Execute { mut batch, home }) => {
-                patience.note(&batch);
-                engine.set_asking(home);
-                engine.execute(&mut batch, clock.now());
-                if let Some(home) = engine.take_asking() {
-                    home.answer(batch);
-                }
-                tell_changes(&mut engine);
-            }
-            Ok(Request::End) | Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => {
-                let has_more = engine.maintain(clock.now());
-                tell_changes(&mut engine);
-                if !has_more && !engine.has_woken() && !patience.wait(|| !inbox.is_empty()) {
-                    bell.sleep_unless(|| !inbox.is_empty(), || thread::park_timeout(SWEEP_EVERY));
+/// The work of the storage thread.
+#[derive(Debug)]
+pub struct Worker {
+    engine: Engine,
+    inbox: Receiver<Request>,
+    clock: Clock,
+}
+
+/// What has come of a look at the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Done,
+    None,
+    /// There will be none any more.
+    Over,
+}
+
+impl Worker {
+    fn new(engine: Engine, clock: Clock) -> (Sender<Request>, Self) {
+        let (requests, inbox) = crossbeam_channel::unbounded();
+        (requests, Self { engine, inbox, clock })
+    }
+
+    /// Executes batches until it is told to end. Between them it waits for work, and then for `bell`, by `sleep`.
+    pub(crate) fn run(mut self, bell: &Bell, patience: &mut Patience, mut sleep: impl FnMut(Duration)) {
+        loop {
+            match self.work(|batch| patience.note(batch)) {
+                Work::Done => {}
+                Work::Over => return,
+                Work::None => {
+                    if let Some(time) = self.maintain()
+                        && !patience.wait(|| self.has_work())
+                    {
+                        bell.sleep_unless(|| self.has_work(), || sleep(time));
+                    }
                 }
             }
         }
+    }
+
+    /// Executes the batches that are there, for somebody who has other work, too.
+    pub fn execute_queued(&mut self) {
+        for _ in 0..self.inbox.len() {
+            self.work(|_| {});
+        }
+    }
+
+    /// Whether there is something to execute.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    fn work(&mut self, note: impl FnOnce(&Batch)) -> Work {
+        match self.inbox.try_recv() {
+            Ok(Request::Execute { mut batch, home }) => {
+                note(&batch);
+                self.engine.set_asking(home);
+                self.engine.execute(&mut batch, self.clock.now());
+                if let Some(home) = self.engine.take_asking() {
+                    home.answer(batch);
+                }
+                tell_changes(&mut self.engine);
+                Work::Done
+            }
+            Err(TryRecvError::Empty) => Work::None,
+            Ok(Request::End) | Err(TryRecvError::Disconnected) => Work::Over,
+        }
+    }
+
+    /// Does a piece of what nobody waits for. Says for how long nothing of that comes, if it is done.
+    pub fn maintain(&mut self) -> Option<Duration> {
+        let has_more = self.engine.maintain(self.clock.now());
+        tell_changes(&mut self.engine);
+        (!has_more && !self.engine.has_woken()).then_some(SWEEP_EVERY)
     }
 }
 

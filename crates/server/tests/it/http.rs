@@ -369,6 +369,17 @@ fn slow_clients_are_given_up_and_harm_nobody() {
     });
 }
 
+/// A connection once ended when its last answer had been handed to what writes it, and not when it was written.
+#[test]
+fn a_long_answer_is_whole_though_the_body_of_its_request_never_comes() {
+    let (_server, mut http) = start(&["-I", "32m", "-m", "100"]);
+    let value = vec![7; 20 << 20];
+    assert_eq!(http.put("/v1/keys/k", &value).status, 204);
+    http.send(b"GET /v1/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na");
+    assert!(http.receive("GET").is_some_and(|answer| answer.body == value));
+    assert_eq!(http.receive("GET"), None, "nobody waits for it");
+}
+
 #[test]
 fn it_is_healthy_and_ready_until_it_drains() {
     let (server, mut http) = start(&["-I", "32m", "-m", "100"]);

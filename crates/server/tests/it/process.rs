@@ -16,7 +16,7 @@ use nix::unistd::{Pid, Uid, User};
 use tempfile::TempDir;
 
 use crate::client::{Answer, Client, Request, op, wait_until};
-use crate::harness::{PATIENCE, Response};
+use crate::harness::{PATIENCE, Response, Server};
 
 /// As `sysexits.h` has them.
 const EXIT_USAGE: i32 = 64;
@@ -160,7 +160,6 @@ fn a_value_that_cannot_be_followed_names_its_option() {
         ("-p", "65536"),
         ("-m", "0"),
         ("-c", "0"),
-        ("-t", "0"),
         ("-I", "100"),
         ("-I", "2g"),
         ("-a", "999"),
@@ -546,4 +545,29 @@ fn a_second_server_on_the_same_port_is_refused_and_the_first_serves_on() {
     third.connect().assert_in_step();
     let refused = TcpStream::connect(("127.0.0.2", port.parse().unwrap()));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused, "only where it was told to");
+}
+
+fn thread_names(server: &Server) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let mut names: Vec<_> =
+        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_storage_thread_serves_where_there_is_no_other() {
+    let server = Server::start(&["-t", "2"]);
+    assert_eq!(thread_names(&server), ["io-0\n", "io-1\n", "memwire\n", "storage\n"]);
+    let server = Server::start(&["-t", "0"]);
+    assert_eq!(thread_names(&server), ["memwire\n", "storage\n"]);
+    let mut clients = [Client::connect(&server), Client::connect(&server)];
+    for number in 0..100 {
+        clients[number % 2].set(number.to_string(), "value");
+    }
+    for number in 0..100 {
+        assert_eq!(clients[1 - number % 2].get(number.to_string()).unwrap(), b"value");
+    }
+    assert_eq!(clients[0].stat("threads"), 1);
+    assert!(server.stop().success());
 }

@@ -139,7 +139,7 @@ fn an_inherited_file_that_cannot_accept_is_an_error() {
 
 #[test]
 fn sockets_for_another_process_are_left_alone() {
-    let run = Run(memwire(&["-l", "127.0.0.1", "-p", "0"])
+    let run = Run(memwire(&["-l", "127.0.0.1", "-p", "0", "-t", "1"])
         .envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1")])
         .env("NOTIFY_SOCKET", "")
         .stdin(Stdio::null())

@@ -25,6 +25,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/storage/log/pages.rs",
             "server/src/storage/log/mod.rs",
             "server/src/storage/prefetch.rs",
+            "server/src/rank.rs",
         ],
     ),
     (
@@ -48,6 +49,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/src/storage/log/pages.rs",
             "server/src/config.rs",
             "server/src/patience.rs",
+            "server/src/rank.rs",
         ],
     ),
     (

@@ -183,11 +183,17 @@ fn many_who_wait_for_one_item_are_all_told_and_some_who_have_gone_are_forgotten(
     let cas = client.set("k", "1");
     let mut waiters: Vec<_> = (0..1000).map(|_| wait(&server, "k", cas)).collect();
     until_waiting(&mut probe, 1000);
-    waiters.truncate(600);
-    until_waiting(&mut probe, 600);
-    client.set("k", "2");
+    let cas = client.set("k", "2");
     for waiter in &mut waiters {
         assert_eq!(answer(waiter).text(), "2");
+        waiter.request("GET", &format!("/v1/keys/k?index={cas}&{LONG}"), b"");
+    }
+    until_waiting(&mut probe, 1000);
+    waiters.truncate(600);
+    until_waiting(&mut probe, 600);
+    client.set("k", "3");
+    for waiter in &mut waiters {
+        assert_eq!(answer(waiter).text(), "3");
     }
     assert_eq!(waiting(&mut probe), 0);
 }
