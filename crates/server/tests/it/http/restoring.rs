@@ -67,11 +67,8 @@ fn what_needs_the_storage_thread_is_refused_until_it_is_there() {
 #[test]
 fn a_server_that_restores_asks_strangers_who_they_are_first() {
     let users = PasswordFile::new("ann:pencil\n");
-    let auth = Auth {
-        file: users.path().to_owned(),
-        limits: auth::Limits::default(),
-        mechanisms: auth::Mechanisms::All,
-    };
+    let auth =
+        Auth { file: users.path(), limits: auth::Limits::default(), mechanisms: auth::Mechanisms::All };
     let config = Config { auth: Some(auth), ..Config::default() };
     let server = Arc::new(server::Server::new(config, Clock::start(), 7));
     process::load_users(&server).unwrap();
