@@ -9,10 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 
 use self::requests::{Generator, SYNC_KEY};
+use super::side::{memcached, memcached_without_cas};
 use super::stream::{Batch, Difference, Pair, Protocol};
-use super::{CasBijection, CasPair, MEMCACHED_ARGS, SEED_DEFAULT, is_version, run};
+use super::{CasBijection, CasPair, SEED_DEFAULT, is_version, run};
 use crate::client::wait_until;
-use crate::harness::{Memcached, Server, skip_or_fail};
+use crate::harness::Server;
 
 const OPS_DEFAULT: u32 = 5000;
 
@@ -21,9 +22,7 @@ const TTL_SECONDS_APART_MAX: u64 = 2;
 
 #[test]
 fn memwire_answers_text_as_memcached_does() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
+    let Some(theirs) = memcached() else { return };
     let ours = Server::start(&["-m", "256"]);
     let (seed, ops_count) = run(OPS_DEFAULT);
     if let Err(difference) = compare(&ours, &theirs, seed, ops_count) {
@@ -34,10 +33,7 @@ fn memwire_answers_text_as_memcached_does() {
 /// Nothing is generated that memcached answers by chance.
 #[test]
 fn memcached_answers_text_as_it_did() {
-    let [Some(ours), Some(theirs)] = [&MEMCACHED_ARGS, &MEMCACHED_ARGS].map(|args| Memcached::start(args))
-    else {
-        return skip_or_fail("memcached");
-    };
+    let [Some(ours), Some(theirs)] = [memcached(), memcached()] else { return };
     if let Err(difference) = compare(&ours, &theirs, SEED_DEFAULT, 2000) {
         panic!("seed {SEED_DEFAULT}: {difference}");
     }
@@ -46,19 +42,15 @@ fn memcached_answers_text_as_it_did() {
 /// The canary: if the comparison cannot tell these two apart, it tells nothing.
 #[test]
 fn a_server_without_cas_is_noticed_in_text() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
-    let ours = Memcached::start(&[&MEMCACHED_ARGS[..], &["-C"]].concat()).expect("memcached is installed");
+    let Some(theirs) = memcached() else { return };
+    let ours = memcached_without_cas();
     assert!(compare(&ours, &theirs, SEED_DEFAULT, 1000).is_err());
 }
 
 /// `me` tells of insides, too, which are each server's own.
 #[test]
 fn an_item_is_described_as_memcached_describes_it() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
+    let Some(theirs) = memcached() else { return };
     let ours = Server::start(&["-m", "256"]);
     let [ours, theirs] = [&ours, &theirs].map(|server| {
         let mut lines = Lines::connect(server);
@@ -80,9 +72,7 @@ fn own_left_out(word: &str) -> &str {
 /// When that is, is no second: 1.6.18 fires early, and takes what comes in the second of the flush.
 #[test]
 fn a_flush_to_come_takes_what_is_there_and_leaves_what_comes_later() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
+    let Some(theirs) = memcached() else { return };
     for server in [Server::start(&["-m", "256"]), theirs] {
         let mut lines = Lines::connect(&server);
         assert_eq!(lines.ask("set k 0 0 1\r\n1\r\n"), "STORED\r\n");
