@@ -11,6 +11,7 @@
 mod binary;
 mod material;
 mod resp;
+mod side;
 mod stream;
 mod text;
 
@@ -18,9 +19,6 @@ use std::collections::HashMap;
 use std::env;
 
 const SEED_DEFAULT: u64 = 20_260_519;
-
-/// A batch up to this size fits the socket buffers and cannot block while the server waits for us to read.
-const UNBLOCKED_BYTES_MAX: usize = 32 << 10;
 
 /// One thread, and none in the background: the threads that tend memcached's LRU hold on to an item
 /// for a moment, and a counter that meets such an item is not padded.

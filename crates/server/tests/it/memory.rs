@@ -238,6 +238,8 @@ fn clients_that_do_not_read_small_values_keep_the_process_in_its_bounds() {
             assert!(writer.get("0"), "a small value is read after {at} clients");
         }
         writer.print_gauges();
+        let waiting_bytes = writer.client.stat("waiting_bytes") as usize;
+        assert!(waiting_bytes > LIMIT_BYTES / 8, "{waiting_bytes} bytes are too little to crowd the server");
         deaf
     });
     within_bounds(&server, || {
@@ -248,6 +250,7 @@ fn clients_that_do_not_read_small_values_keep_the_process_in_its_bounds() {
             assert!(writer.set(&format!("large {number}"), MIB));
         }
     });
+    assert!(writer.client.stat("evictions") > 0, "the memory was never full");
 }
 
 #[test]
@@ -271,6 +274,9 @@ fn clients_that_send_half_of_a_request_keep_the_process_in_its_bounds() {
             assert!(writer.get("small"), "a small value is read after {at} clients");
         }
         writer.print_gauges();
+        let receiving_bytes = writer.client.stat("receiving_bytes") as usize;
+        assert!(receiving_bytes > LIMIT_BYTES / 8, "{receiving_bytes} bytes are too little to be received");
+        assert!(writer.client.stat("evictions") > 0, "the memory was never full");
         drop(halves);
         writer.wait_until_nothing_is_held();
         assert!(writer.set("0", MIB) && writer.get("0"), "there is room again");

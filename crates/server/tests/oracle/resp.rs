@@ -165,6 +165,9 @@ fn numbers_have_64_bits_with_a_sign() {
 fn times_are_told_in_whole_seconds_and_never_more_than_was_asked_for() {
     Redis::new().asserts(&[
         ("TTL k", ":-2|"),
+        ("GETEX k EX 0", "$-1|"),
+        ("GETEX k EX abc", "$-1|"),
+        ("GETEX k EX", "-ERR syntax error|"),
         ("SET k v", "+OK|"),
         ("TTL k", ":-1|"),
         ("EXPIRETIME k", ":-1|"),
@@ -193,6 +196,7 @@ fn times_are_told_in_whole_seconds_and_never_more_than_was_asked_for() {
         ("PEXPIRETIME k", ":4000000000000|"),
         ("GETEX k PXAT 4000000000001", "$2|wx|"),
         ("EXPIRETIME k", ":4000000001|"),
+        ("GETEX k EX 0", "-ERR invalid expire time in 'getex' command|"),
         ("GETEX k PERSIST", "$2|wx|"),
         ("TTL k", ":-1|"),
         ("SET k v", "+OK|"),
@@ -230,6 +234,7 @@ fn what_is_wrong_is_told_in_rediss_words() {
         ("MSET a", "-ERR wrong number of arguments for 'mset' command|"),
         ("PING a b", "-ERR wrong number of arguments for 'ping' command|"),
         ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.|"),
+        ("CLIENT NO-EVICT x", "-ERR syntax error|"),
         ("SELECT 1", "-ERR DB index is out of range|"),
         ("SCAN x", "-ERR invalid cursor|"),
         ("SCAN 0 COUNT 0", "-ERR syntax error|"),
@@ -243,6 +248,7 @@ fn what_is_wrong_is_told_in_rediss_words() {
     let mut redis = Redis::new();
     let told = "-ERR wrong number of arguments for 'client|setname' command\r\n";
     assert_eq!(redis.ask("CLIENT SETNAME"), told);
+    assert_eq!(redis.ask("CLIENT NO-EVICT"), told.replace("setname", "no-evict"));
     let long = "k".repeat(251);
     assert_eq!(redis.ask(&format!("SET {long} v")), "-ERR key is too long, limit is 250 bytes\r\n");
     assert_eq!(redis.ask(&format!("EXISTS {long}")), ":0\r\n");
@@ -275,6 +281,13 @@ fn what_is_no_request_is_answered_and_the_connection_closed() {
         assert!(answer.ends_with(&told), "{}: {answer}", bytes.escape_ascii());
         assert!(redis.is_closing());
     }
+    let mut redis = Redis::new();
+    let ping = words("PING");
+    let between = [&ping[..], b"\r\n", &ping, b"\n\r\n\n", &ping, b"\r"].concat();
+    assert_eq!(redis.send(&between), b"+PONG\r\n+PONG\r\n+PONG\r\n", "an empty line asks for nothing");
+    assert_eq!(redis.send(&[b"\n", &ping[..]].concat()), b"+PONG\r\n");
+    assert!(redis.send(b"\r*1").ends_with(b"expected '*', got ' '\r\n"));
+    assert!(redis.is_closing());
     let mut redis = Redis::new();
     assert_eq!(
         redis.send(b"*0\r\n*-1\r\n*1\r\n$4\r\nPING\r\n"),
@@ -320,7 +333,7 @@ fn the_server_tells_of_itself() {
         ("CLIENT NO-EVICT on", "+OK|"),
         ("CONFIG GET append* maxmemory", "*4|$10|appendonly|$2|no|$9|maxmemory|$8|67108864|"),
         ("CONFIG RESETSTAT", "+OK|"),
-        ("COMMAND INFO nope", "*1|*-1|"),
+        ("COMMAND INFO nope", "*1|$-1|"),
         ("COMMAND DOCS nope", "*0|"),
     ]);
     redis.ask("SET a 1");

@@ -240,10 +240,11 @@ fn client(client: &mut Client, args: &Args<'_>, server: &Server, writer: &mut Wr
     } else if is("info", 2) {
         let told = client.told(server);
         writer.text(&told);
-    } else if (is("no-evict", 3) || is("no-touch", 3)) && is_switch {
-        writer.ok();
+    } else if is("no-evict", 3) || is("no-touch", 3) {
+        if is_switch { writer.ok() } else { writer.complaint_about(Complaint::Syntax, b"") }
     } else {
-        unknown_subcommand(args, &["setname", "getname", "setinfo", "id", "info"], writer);
+        let known = ["setname", "getname", "setinfo", "id", "info", "no-evict", "no-touch"];
+        unknown_subcommand(args, &known, writer);
     }
 }
 
@@ -290,7 +291,7 @@ fn command(args: &Args<'_>, writer: &mut Writer<'_>) {
         for row in named() {
             match row {
                 Some(row) => command_info(row, writer),
-                None => writer.null_array(),
+                None => writer.null(),
             }
         }
     } else if args.is(1, "count") && args.len() == 2 {

@@ -68,6 +68,21 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// Passes over empty lines, which clients send between requests.
+    #[inline]
+    pub(super) fn empty_lines(&mut self) -> Result<(), Stop> {
+        loop {
+            let (bytes, rest) = match self.rest {
+                [b'\n', rest @ ..] => (1, rest),
+                [b'\r', b'\n', rest @ ..] => (2, rest),
+                [b'\r'] => return Err(Stop::Missing(1)),
+                _ => return Ok(()),
+            };
+            self.rest = rest;
+            self.at = self.at.saturating_add(bytes);
+        }
+    }
+
     /// The number of a request's arguments; none where that is 0 or less.
     #[inline]
     pub(super) fn array(&mut self) -> Result<usize, Stop> {

@@ -16,7 +16,7 @@
 //! as its keys arrived in one read; MSETNX waits until it is whole, and always is, as far as there is memory.
 //!
 //! What differs from Redis: a key has 1 to 250 bytes, and where several are read, any other is just not there. There is
-//! one database. Requests are arrays: an inline command is an error of the protocol.
+//! one database. Requests are arrays, with empty lines between them: an inline command is an error of the protocol.
 
 mod admin;
 mod commands;
@@ -31,7 +31,7 @@ use bytes::Bytes;
 use wire::KEY_BYTES_MAX;
 
 use crate::auth::Verdict;
-use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Refusal, Reply, Span, Tag};
+use crate::message::{Batch, Command, KeyHash, Older, Op, Payload, Reading, Refusal, Reply, Span, Tag};
 use crate::server::Server;
 use crate::session::resp::admin::Client;
 use crate::session::resp::commands::{Row, Shape, TABLE, Word};
@@ -241,6 +241,7 @@ impl Resp {
 
     #[inline]
     fn request<'a>(&mut self, mut reader: Reader<'a>, desk: &mut Desk<'a>) -> Result<Reader<'a>, Halt> {
+        reader.empty_lines().map_err(|stop| desk.halt(stop, reader.at(), reader.at()))?;
         let (start, limit) = (reader.at(), desk.bulk_bytes_max());
         let count = reader.array().map_err(|stop| desk.halt(stop, start, start))?;
         let Some(behind) = count.checked_sub(1) else {
@@ -355,6 +356,10 @@ impl Resp {
                 desk.ops.push(Op { command, key: Span::default(), hash, starts_at, tag });
             }
             Ok(command) => desk.push(command, single.args.span(1), starts_at, single.note()),
+            Err(complaint) if row.word == Word::GetEx && complaint != Complaint::Syntax => {
+                let note = Note { complaint: complaint.code(), ..single.note() };
+                desk.push(Command::Peek(Reading::Noted), single.args.span(1), starts_at, note);
+            }
             Err(complaint) => desk.complain_at(complaint, starts_at, single.note()),
         }
     }

@@ -39,7 +39,9 @@ pub(super) fn render(
 ) {
     let mut writer = Writer { output, version: resp.client.version };
     let note = Note::of(op.tag);
-    let Some(row) = note.row().filter(|_| note.complaint == 0) else {
+    // Nobody looks at the time that an item is to have which is not there.
+    let is_said = |word| note.complaint == 0 || matches!((word, reply), (Word::GetEx, Reply::NotFound));
+    let Some(row) = note.row().filter(|row| is_said(row.word)) else {
         return complain(resp, note, op, batch, &mut writer);
     };
     match (row.word, reply) {
@@ -318,14 +320,6 @@ impl Writer<'_> {
             Version::Three => b"_\r\n",
         };
         self.output.bytes().extend_from_slice(null);
-    }
-
-    /// No answers at all.
-    pub(super) fn null_array(&mut self) {
-        match self.version {
-            Version::Two => self.output.bytes().extend_from_slice(b"*-1\r\n"),
-            Version::Three => self.null(),
-        }
     }
 
     /// So many answers are to follow.

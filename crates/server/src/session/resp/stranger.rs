@@ -23,6 +23,10 @@ pub(in crate::session) fn step(rest: &[u8], at: usize, bytes_max: usize) -> Step
 
 fn request(rest: &[u8], at: usize) -> Result<Step, Stop> {
     let mut reader = Reader::new(rest, 0);
+    reader.empty_lines()?;
+    if reader.at() > 0 {
+        return Ok(Step::Nothing { bytes: reader.at() });
+    }
     let count = reader.array()?;
     if count > ARGS_MAX {
         return Err(Stop::TooLong);

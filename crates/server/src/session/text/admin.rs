@@ -8,9 +8,9 @@ use crate::server::Server;
 use crate::service::reload::What;
 use crate::session::text::classic::Sentence;
 use crate::session::text::dump::Page;
-use crate::session::text::line::{Line, is_number, unsigned};
+use crate::session::text::line::{is_number, unsigned};
 use crate::session::text::note::Saying;
-use crate::session::text::{Asked, Place, Step, say_unless};
+use crate::session::text::{Asked, Request, Step};
 
 /// memcached's least memory, in megabytes.
 const MEMORY_MB_MIN: u64 = 8;
@@ -21,35 +21,33 @@ const MEMORY_MB_MAX: u64 = 1_000_000_000;
 pub(super) fn request(
     command: &[u8],
     sentence: &Sentence<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
+    request: Request<'_>,
     asked: &mut Asked<'_>,
-    server: &Server,
 ) -> Step {
     let saying = match command {
         b"quit" => return Step::Close,
         b"verbosity" => verbosity(sentence),
-        b"cache_memlimit" => cache_memlimit(sentence, server),
+        b"cache_memlimit" => cache_memlimit(sentence, request.server),
         b"slabs" => slabs(sentence),
         b"lru" => lru(sentence),
-        b"lru_crawler" => match lru_crawler(sentence, server) {
+        b"lru_crawler" => match lru_crawler(sentence, request.server) {
             Ok(page) => {
-                asked.ops.push(page.op(place.at));
-                return Step::Pause { bytes: line.bytes };
+                asked.ops.push(page.op(request.place.at));
+                return Step::Pause { bytes: request.line.bytes };
             }
             Err(saying) => saying,
         },
         b"watch" => Saying::NoWatch,
-        b"shutdown" => match shutdown(sentence, server) {
+        b"shutdown" => match shutdown(sentence, request.server) {
             Ok(()) => return Step::Close,
             Err(saying) => saying,
         },
-        b"refresh_certs" => refresh_certs(server),
+        b"refresh_certs" => refresh_certs(request.server),
         _ => Saying::Error,
     };
     let may_be_quiet =
         matches!(command, b"verbosity" | b"cache_memlimit" | b"lru") && saying != Saying::Error;
-    say_unless(may_be_quiet && sentence.is_quiet(), saying, line, place, asked)
+    request.say_unless(may_be_quiet && sentence.is_quiet(), saying, asked)
 }
 
 /// Both of memcached's modes answer what has been asked for, as every end here does.

@@ -5,26 +5,18 @@ use wire::{Concat, Direction, KEY_BYTES_MAX, OnMiss, StoreMode};
 use crate::config::Flush;
 use crate::figures::Group;
 use crate::message::{Command, Older, Op, Payload, Span};
-use crate::server::Server;
 use crate::session::text::keys::List;
-use crate::session::text::line::{Line, Words, expiration, unsigned, unsigned_32, value_len};
+use crate::session::text::line::{Words, expiration, unsigned, unsigned_32, value_len};
 use crate::session::text::note::{Kind, Note, Saying, Traits};
 use crate::session::text::store::{Storing, Told, take_value};
-use crate::session::text::{Asked, Place, Step, admin, say, say_unless};
+use crate::session::text::{Asked, Request, Step, admin};
 
 /// Words of the longest line that is looked at word by word.
 const WORDS_MAX: usize = 8;
 
 /// What a line asks for.
 #[inline]
-pub(super) fn request(
-    command: &[u8],
-    words: Words<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
-    asked: &mut Asked<'_>,
-    server: &Server,
-) -> Step {
+pub(super) fn request(command: &[u8], words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
     let list = match command {
         b"get" | b"bget" => Some((List::GET, Touches::No)),
         b"gets" => Some((List::GETS, Touches::No)),
@@ -33,33 +25,28 @@ pub(super) fn request(
         _ => None,
     };
     if let Some((list, touches)) = list {
-        return get(list, touches, words, line, place, asked, server);
+        return get(list, touches, words, request, asked);
     }
     if let Some(verb) = Verb::of(command) {
-        return match store(verb, words, place, server) {
-            Ok(storing) => take_value(storing, line, place, asked, server),
-            Err(wrong) => say_unless(wrong.is_quiet, wrong.saying, line, place, asked),
+        return match store(verb, words, request) {
+            Ok(storing) => take_value(storing, request, asked),
+            Err(wrong) => request.say_unless(wrong.is_quiet, wrong.saying, asked),
         };
     }
     let sentence = Sentence::of(words);
-    match simple(command, &sentence, place, server) {
+    match simple(command, &sentence, request) {
         Some(Ok(op)) => {
             asked.ops.push(op);
-            Step::Done { bytes: line.bytes }
+            request.done()
         }
-        Some(Err(wrong)) => say_unless(wrong.is_quiet, wrong.saying, line, place, asked),
-        None => admin::request(command, &sentence, line, place, asked, server),
+        Some(Err(wrong)) => request.say_unless(wrong.is_quiet, wrong.saying, asked),
+        None => admin::request(command, &sentence, request, asked),
     }
 }
 
 /// The request of a line that is followed by a value.
-pub(super) fn storing(
-    command: &[u8],
-    words: Words<'_>,
-    place: Place<'_>,
-    server: &Server,
-) -> Option<Storing> {
-    store(Verb::of(command)?, words, place, server).ok()
+pub(super) fn storing(command: &[u8], words: Words<'_>, request: Request<'_>) -> Option<Storing> {
+    store(Verb::of(command)?, words, request).ok()
 }
 
 /// What is wrong with a request, and whether it has asked for no answer.
@@ -87,21 +74,19 @@ fn get(
     list: List,
     touches: Touches,
     mut words: Words<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
+    request: Request<'_>,
     asked: &mut Asked<'_>,
-    server: &Server,
 ) -> Step {
-    let Some(first) = words.clone().next() else { return say(Saying::Error, line, place, asked) };
+    let Some(first) = words.clone().next() else { return request.say(Saying::Error, asked) };
     if touches == Touches::No {
-        return list.whole(words, line, place, asked, server);
+        return list.whole(words, request, asked);
     }
-    let Some(expiration) = expiration(first) else { return say(Saying::BadExptime, line, place, asked) };
+    let Some(expiration) = expiration(first) else { return request.say(Saying::BadExptime, asked) };
     words.next();
     if words.clone().next().is_none() {
-        return say(Saying::End, line, place, asked);
+        return request.say(Saying::End, asked);
     }
-    list.touching(expiration).whole(words, line, place, asked, server)
+    list.touching(expiration).whole(words, request, asked)
 }
 
 /// The commands that bring a value.
@@ -129,7 +114,7 @@ impl Verb {
 
 /// `set KEY FLAGS EXPTIME BYTES [noreply]`, and before that word a version for `cas`. Any word may stand in its place.
 #[inline]
-fn store(verb: Verb, mut words: Words<'_>, place: Place<'_>, server: &Server) -> Result<Storing, Wrong> {
+fn store(verb: Verb, mut words: Words<'_>, request: Request<'_>) -> Result<Storing, Wrong> {
     let placed_key = words.next_placed().ok_or(Saying::Error)?;
     let (flags, exptime, bytes) = (words.next(), words.next(), words.next());
     let cas = if verb == Verb::Cas { words.next() } else { Some(&b"0"[..]) };
@@ -142,7 +127,7 @@ fn store(verb: Verb, mut words: Words<'_>, place: Place<'_>, server: &Server) ->
     // The last word, even where it stands for another one.
     let is_quiet = last.unwrap_or(if verb == Verb::Cas { cas } else { bytes }) == b"noreply";
     let wrong = Wrong { saying: Saying::BadLine, is_quiet };
-    let key = Key::of(placed_key, place).ok_or(wrong)?;
+    let key = Key::of(placed_key, request).ok_or(wrong)?;
     let flags = unsigned_32(flags).ok_or(wrong)?;
     let expiration = expiration(exptime).ok_or(wrong)?;
     let cas = unsigned(cas).ok_or(wrong)?;
@@ -159,31 +144,26 @@ fn store(verb: Verb, mut words: Words<'_>, place: Place<'_>, server: &Server) ->
         }
         Verb::Concat(side) => (Command::Concat { side, cas: None, value }, Older::Keep),
     };
-    let op = key.op(command, Note::new(Kind::STORE, quiet(is_quiet)), place, server);
+    let op = key.op(command, Note::new(Kind::STORE, quiet(is_quiet)), request);
     Ok(Storing { op, meta: None, value_len, older, decodes_key: false, tells_bad_data: Told::UnlessQuiet })
 }
 
 /// The commands of one line and one operation; `None` for what is none of them.
-fn simple(
-    command: &[u8],
-    sentence: &Sentence<'_>,
-    place: Place<'_>,
-    server: &Server,
-) -> Option<Result<Op, Wrong>> {
+fn simple(command: &[u8], sentence: &Sentence<'_>, request: Request<'_>) -> Option<Result<Op, Wrong>> {
     Some(match command {
-        b"delete" => delete(sentence, place, server),
-        b"incr" => count(Direction::Increment, sentence, place, server),
-        b"decr" => count(Direction::Decrement, sentence, place, server),
-        b"touch" => touch(sentence, place, server),
-        b"flush_all" => flush_all(sentence, place, server),
-        b"stats" => stats(sentence, place),
-        b"version" => Ok(Note::new(Kind::VERSION, Traits::NONE).op(Command::Pass, place.at)),
+        b"delete" => delete(sentence, request),
+        b"incr" => count(Direction::Increment, sentence, request),
+        b"decr" => count(Direction::Decrement, sentence, request),
+        b"touch" => touch(sentence, request),
+        b"flush_all" => flush_all(sentence, request),
+        b"stats" => stats(sentence, request),
+        b"version" => Ok(Note::new(Kind::VERSION, Traits::NONE).op(Command::Pass, request.place.at)),
         _ => return None,
     })
 }
 
 /// `delete KEY [0] [noreply]`.
-fn delete(sentence: &Sentence<'_>, place: Place<'_>, server: &Server) -> Result<Op, Wrong> {
+fn delete(sentence: &Sentence<'_>, request: Request<'_>) -> Result<Op, Wrong> {
     let is_quiet = match sentence.words() {
         [_] | [_, b"0"] => false,
         [_, b"noreply"] | [_, b"0", b"noreply"] => true,
@@ -192,51 +172,46 @@ fn delete(sentence: &Sentence<'_>, place: Place<'_>, server: &Server) -> Result<
         }
         _ => return Err(Saying::Error.into()),
     };
-    let key = sentence.key(place).ok_or(Wrong { saying: Saying::BadLine, is_quiet })?;
-    Ok(key.op(Command::Delete { cas: None }, Note::new(Kind::DELETE, quiet(is_quiet)), place, server))
+    let key = sentence.key(request).ok_or(Wrong { saying: Saying::BadLine, is_quiet })?;
+    Ok(key.op(Command::Delete { cas: None }, Note::new(Kind::DELETE, quiet(is_quiet)), request))
 }
 
 /// `incr KEY DELTA [noreply]`.
-fn count(
-    direction: Direction,
-    sentence: &Sentence<'_>,
-    place: Place<'_>,
-    server: &Server,
-) -> Result<Op, Wrong> {
+fn count(direction: Direction, sentence: &Sentence<'_>, request: Request<'_>) -> Result<Op, Wrong> {
     let ([_, delta] | [_, delta, _]) = sentence.words() else { return Err(Saying::Error.into()) };
     let is_quiet = sentence.is_quiet();
-    let key = sentence.key(place).ok_or(Wrong { saying: Saying::BadLine, is_quiet })?;
+    let key = sentence.key(request).ok_or(Wrong { saying: Saying::BadLine, is_quiet })?;
     let delta = unsigned(delta).ok_or(Wrong { saying: Saying::BadDelta, is_quiet })?;
     let command = Command::Count { direction, delta, on_miss: OnMiss::Fail, cas: None };
-    Ok(key.op(command, Note::new(Kind::COUNT, quiet(is_quiet)), place, server))
+    Ok(key.op(command, Note::new(Kind::COUNT, quiet(is_quiet)), request))
 }
 
 /// `touch KEY EXPTIME [noreply]`.
-fn touch(sentence: &Sentence<'_>, place: Place<'_>, server: &Server) -> Result<Op, Wrong> {
+fn touch(sentence: &Sentence<'_>, request: Request<'_>) -> Result<Op, Wrong> {
     let ([_, exptime] | [_, exptime, _]) = sentence.words() else { return Err(Saying::Error.into()) };
     let is_quiet = sentence.is_quiet();
-    let key = sentence.key(place).ok_or(Wrong { saying: Saying::BadLine, is_quiet })?;
+    let key = sentence.key(request).ok_or(Wrong { saying: Saying::BadLine, is_quiet })?;
     let expiration = expiration(exptime).ok_or(Wrong { saying: Saying::BadExptime, is_quiet })?;
-    Ok(key.op(Command::Touch { expiration }, Note::new(Kind::TOUCH, quiet(is_quiet)), place, server))
+    Ok(key.op(Command::Touch { expiration }, Note::new(Kind::TOUCH, quiet(is_quiet)), request))
 }
 
 /// `flush_all [EXPTIME] [noreply]`. What is negative is now.
-fn flush_all(sentence: &Sentence<'_>, place: Place<'_>, server: &Server) -> Result<Op, Wrong> {
+fn flush_all(sentence: &Sentence<'_>, request: Request<'_>) -> Result<Op, Wrong> {
     let is_quiet = sentence.is_quiet();
     let exptime = match sentence.words() {
         [] | [b"noreply"] => &b"0"[..],
         [exptime] | [exptime, _] => exptime,
         _ => return Err(Saying::Error.into()),
     };
-    if server.config.flush == Flush::Refused {
+    if request.server.config.flush == Flush::Refused {
         return Err(Wrong { saying: Saying::NoFlush, is_quiet });
     }
     let at = expiration(exptime).ok_or(Wrong { saying: Saying::BadExptime, is_quiet })?;
-    Ok(Note::new(Kind::FLUSH, quiet(is_quiet)).op(Command::Flush { at }, place.at))
+    Ok(Note::new(Kind::FLUSH, quiet(is_quiet)).op(Command::Flush { at }, request.place.at))
 }
 
 /// `stats [GROUP]`.
-fn stats(sentence: &Sentence<'_>, place: Place<'_>) -> Result<Op, Wrong> {
+fn stats(sentence: &Sentence<'_>, request: Request<'_>) -> Result<Op, Wrong> {
     let group = match sentence.words() {
         [] => Group::General,
         [b"detail", b"on", ..] => Group::DetailOn,
@@ -246,7 +221,7 @@ fn stats(sentence: &Sentence<'_>, place: Place<'_>) -> Result<Op, Wrong> {
         [b"cachedump", ..] => return Err(Saying::CachedumpOff.into()),
         [group, ..] => Group::parse(group).ok_or(Saying::Error)?,
     };
-    Ok(Note::new(Kind::STATS, Traits::NONE).op(Command::Stats(group), place.at))
+    Ok(Note::new(Kind::STATS, Traits::NONE).op(Command::Stats(group), request.place.at))
 }
 
 pub(super) fn quiet(is_quiet: bool) -> Traits {
@@ -285,8 +260,8 @@ impl<'a> Sentence<'a> {
     }
 
     /// The first word as a key.
-    fn key(&self, place: Place<'_>) -> Option<Key<'a>> {
-        Key::of((self.key_at, self.words().first()?), place)
+    fn key(&self, request: Request<'_>) -> Option<Key<'a>> {
+        Key::of((self.key_at, self.words().first()?), request)
     }
 }
 
@@ -300,8 +275,8 @@ pub(super) struct Key<'a> {
 impl<'a> Key<'a> {
     /// The word that begins at a place of a line, if it is short enough.
     #[inline]
-    pub(super) fn of((in_line, bytes): (usize, &'a [u8]), place: Place<'_>) -> Option<Self> {
-        (bytes.len() <= KEY_BYTES_MAX).then_some(Self { bytes, at: place.at.saturating_add(in_line) })
+    pub(super) fn of((in_line, bytes): (usize, &'a [u8]), request: Request<'_>) -> Option<Self> {
+        (bytes.len() <= KEY_BYTES_MAX).then_some(Self { bytes, at: request.place.at.saturating_add(in_line) })
     }
 
     pub(super) fn bytes(self) -> &'a [u8] {
@@ -309,12 +284,12 @@ impl<'a> Key<'a> {
     }
 
     #[inline]
-    pub(super) fn op(self, command: Command, note: Note, place: Place<'_>, server: &Server) -> Op {
+    pub(super) fn op(self, command: Command, note: Note, request: Request<'_>) -> Op {
         Op {
             command,
             key: Span::new(self.at, self.bytes.len()),
-            hash: server.hash(self.bytes),
-            starts_at: Span::new(place.at, 0).start,
+            hash: request.server.hash(self.bytes),
+            starts_at: Span::new(request.place.at, 0).start,
             tag: note.to_tag(),
         }
     }

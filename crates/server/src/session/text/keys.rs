@@ -10,9 +10,9 @@ use wire::{Expiration, KEY_BYTES_MAX};
 use crate::message::{Command, Op, Span};
 use crate::server::Server;
 use crate::session::Next;
-use crate::session::text::line::{LINE_BYTES_MAX, Line, Words};
+use crate::session::text::line::{LINE_BYTES_MAX, Words};
 use crate::session::text::note::{Kind, Note, Saying, Traits};
-use crate::session::text::{Asked, Place, State, Step, say};
+use crate::session::text::{Asked, Place, Request, State, Step};
 
 /// Spaces that may stand before a list that is longer than a line.
 const BLANKS_MAX: usize = 100;
@@ -61,14 +61,8 @@ impl List {
 
     /// All keys of a line, behind the words that say what is asked of them.
     #[inline]
-    pub(super) fn whole(
-        self,
-        mut words: Words<'_>,
-        line: Line<'_>,
-        place: Place<'_>,
-        asked: &mut Asked<'_>,
-        server: &Server,
-    ) -> Step {
+    pub(super) fn whole(self, mut words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
+        let Request { place, server, .. } = request;
         let first_op = asked.ops.len();
         let mut next = words.next_placed();
         let mut starts_at = place.at;
@@ -76,7 +70,7 @@ impl List {
         while let Some((key_at, key)) = next {
             if key.len() > KEY_BYTES_MAX {
                 asked.ops.truncate(first_op);
-                return say(Saying::BadLine, line, place, asked);
+                return request.say(Saying::BadLine, asked);
             }
             next = words.next_placed();
             let key_at = place.at.saturating_add(key_at);
@@ -86,7 +80,7 @@ impl List {
             traits = Traits::IN_LIST;
             starts_at = key_at;
         }
-        Step::Done { bytes: line.bytes }
+        request.done()
     }
 
     /// The list that a longer line begins, and the bytes before its keys.

@@ -13,10 +13,10 @@ use crate::message::{
 };
 use crate::server::Server;
 use crate::session::text::classic::{Key, quiet};
-use crate::session::text::line::{Line, Words, expiration, unsigned, unsigned_32, value_len};
+use crate::session::text::line::{Words, expiration, unsigned, unsigned_32, value_len};
 use crate::session::text::note::{Kind, Note, Saying, Traits};
 use crate::session::text::store::{Storing, Told, take_value};
-use crate::session::text::{Asked, Place, Step, base64, say};
+use crate::session::text::{Asked, Request, Step, base64};
 
 /// Words of the longest meta request.
 const WORDS_MAX: usize = 19;
@@ -25,24 +25,17 @@ const OPAQUE_BYTES_MAX: usize = 32;
 
 /// What a line asks for whose command is `m` and `what`.
 #[inline]
-pub(super) fn request(
-    what: u8,
-    mut words: Words<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
-    asked: &mut Asked<'_>,
-    server: &Server,
-) -> Step {
+pub(super) fn request(what: u8, mut words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
     match what {
         b'g' | b'd' | b'a' => {}
-        b's' => return set(words, line, place, asked, server),
-        b'n' => return say(Saying::Mn, line, place, asked),
-        b'e' => return debug(words, line, place, asked, server),
-        _ => return say(Saying::Error, line, place, asked),
+        b's' => return set(words, request, asked),
+        b'n' => return request.say(Saying::Mn, asked),
+        b'e' => return debug(words, request, asked),
+        _ => return request.say(Saying::Error, asked),
     }
-    let Some(key) = words.next_placed() else { return say(Saying::Error, line, place, asked) };
-    let Some(key) = Key::of(key, place) else { return say(Saying::BadLine, line, place, asked) };
-    let watch = if what == b'g' { server.config.watch } else { Watch::Refused };
+    let Some(key) = words.next_placed() else { return request.say(Saying::Error, asked) };
+    let Some(key) = Key::of(key, request) else { return request.say(Saying::BadLine, asked) };
+    let watch = if what == b'g' { request.server.config.watch } else { Watch::Refused };
     let flags = Flags::of(words, key, 2, watch);
     let made = flags.and_then(|flags| match what {
         b'g' => Ok((flags, Kind::META_GET, get(&flags, asked))),
@@ -51,17 +44,17 @@ pub(super) fn request(
     });
     match made {
         Ok((flags, kind, command)) => {
-            let note = Note::new(kind, quiet(flags.has(b'q'))).of_line(line.text);
-            asked.ops.push(key.op(command, note, place, server));
+            let note = Note::new(kind, quiet(flags.has(b'q'))).of_line(request.line.text);
+            asked.ops.push(key.op(command, note, request));
             asked.decodes_key = flags.has(b'b');
             match command {
-                Command::Watch { .. } => Step::Pause { bytes: line.bytes },
-                _ => Step::Done { bytes: line.bytes },
+                Command::Watch { .. } => Step::Pause { bytes: request.line.bytes },
+                _ => request.done(),
             }
         }
         Err(wrong) => {
             let told = if what == b'g' { wrong.saying } else { wrong.merged() };
-            say(told, line, place, asked)
+            request.say(told, asked)
         }
     }
 }
@@ -260,63 +253,46 @@ fn count(flags: &Flags, asked: &mut Asked<'_>) -> Result<Command, Wrong> {
 }
 
 /// `me KEY [b]`.
-fn debug(
-    mut words: Words<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
-    asked: &mut Asked<'_>,
-    server: &Server,
-) -> Step {
-    let key = words.next_placed().and_then(|key| Key::of(key, place));
+fn debug(mut words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
+    let key = words.next_placed().and_then(|key| Key::of(key, request));
     let is_encoded = words.next() == Some(b"b");
     let mut room = [0; KEY_BYTES_MAX];
     let Some(key) = key.filter(|key| !is_encoded || base64::decode(key.bytes(), &mut room).is_some()) else {
-        return say(Saying::BadLine, line, place, asked);
+        return request.say(Saying::BadLine, asked);
     };
-    let note = Note::new(Kind::META_DEBUG, Traits::NONE).of_line(line.text);
-    asked.ops.push(key.op(Command::Describe, note, place, server));
+    let note = Note::new(Kind::META_DEBUG, Traits::NONE).of_line(request.line.text);
+    asked.ops.push(key.op(Command::Describe, note, request));
     asked.decodes_key = is_encoded;
-    Step::Done { bytes: line.bytes }
+    request.done()
 }
 
 /// `ms KEY BYTES FLAGS`. Where the flags are wrong, but the length is known, the value is skipped.
 #[inline]
-fn set(words: Words<'_>, line: Line<'_>, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Step {
-    match parse_set(words, line, place, server) {
-        Ok(storing) => take_value(storing, line, place, asked, server),
+fn set(words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
+    match parse_set(words, request) {
+        Ok(storing) => take_value(storing, request, asked),
         Err((saying, value_len)) => {
             let value_bytes = value_len.map_or(0, |len| len.saturating_add(2));
-            let bytes = line.bytes.saturating_add(value_bytes);
-            say(saying, Line { bytes, ..line }, place, asked)
+            request.with_bytes(value_bytes).say(saying, asked)
         }
     }
 }
 
 /// The request of a line that is followed by a value.
-pub(super) fn storing(
-    words: Words<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
-    server: &Server,
-) -> Option<Storing> {
-    parse_set(words, line, place, server).ok()
+pub(super) fn storing(words: Words<'_>, request: Request<'_>) -> Option<Storing> {
+    parse_set(words, request).ok()
 }
 
 #[inline]
-fn parse_set(
-    mut words: Words<'_>,
-    line: Line<'_>,
-    place: Place<'_>,
-    server: &Server,
-) -> Result<Storing, (Saying, Option<usize>)> {
+fn parse_set(mut words: Words<'_>, request: Request<'_>) -> Result<Storing, (Saying, Option<usize>)> {
     let key = words.next_placed().ok_or((Saying::Error, None))?;
-    let key = Key::of(key, place).ok_or((Saying::BadLine, None))?;
+    let key = Key::of(key, request).ok_or((Saying::BadLine, None))?;
     let value_len = words.next().and_then(value_len).ok_or((Saying::BadLine, None))?;
     let flags = Flags::of(words, key, 3, Watch::Refused).map_err(|wrong| (wrong.saying, Some(value_len)))?;
     let (command, meta) = store(&flags).map_err(|saying| (saying, Some(value_len)))?;
-    let note = Note::new(Kind::META_SET, quiet(flags.has(b'q'))).of_line(line.text);
+    let note = Note::new(Kind::META_SET, quiet(flags.has(b'q'))).of_line(request.line.text);
     Ok(Storing {
-        op: key.op(command, note, place, server),
+        op: key.op(command, note, request),
         meta,
         value_len,
         older: Older::Delete,

@@ -80,6 +80,14 @@ struct Place<'a> {
     at: usize,
 }
 
+/// A request's line, where it stands, and who is asked.
+#[derive(Debug, Clone, Copy)]
+struct Request<'a> {
+    line: Line<'a>,
+    place: Place<'a>,
+    server: &'a Server,
+}
+
 impl Text {
     /// See [`Session::parse`](crate::session::Session::parse).
     pub(super) fn parse(&mut self, batch: &mut Batch, input: Span, server: &Server) -> Parsed {
@@ -122,7 +130,7 @@ impl Text {
                 Step::Done { bytes }
             }
             State::Line => match Front::of(place.rest) {
-                Front::Line(line) => request(line, place, asked, server),
+                Front::Line(line) => Request { line, place, server }.ask(asked),
                 Front::Part => Step::Incomplete(Next::Read { missing: 1 }),
                 Front::Long => self.begin_long(place.rest),
             },
@@ -212,40 +220,48 @@ impl Asked<'_> {
     }
 }
 
-/// What a line asks for, and the value behind it.
-#[inline]
-fn request(line: Line<'_>, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Step {
-    log::trace!("< {}", line.text.escape_ascii());
-    let mut words = Words::of(line.text);
-    let Some(command) = words.next() else { return say(Saying::Error, line, place, asked) };
-    match command {
-        [b'm', what] => meta::request(*what, words, line, place, asked, server),
-        _ => classic::request(command, words, line, place, asked, server),
+impl Request<'_> {
+    /// What it asks for, and the value behind it.
+    #[inline]
+    fn ask(self, asked: &mut Asked<'_>) -> Step {
+        log::trace!("< {}", self.line.text.escape_ascii());
+        let mut words = Words::of(self.line.text);
+        let Some(command) = words.next() else { return self.say(Saying::Error, asked) };
+        match command {
+            [b'm', what] => meta::request(*what, words, self, asked),
+            _ => classic::request(command, words, self, asked),
+        }
     }
-}
 
-/// The request of a line that is followed by a value.
-fn storing(line: Line<'_>, place: Place<'_>, server: &Server) -> Option<Storing> {
-    let mut words = Words::of(line.text);
-    match words.next()? {
-        b"ms" => meta::storing(words, line, place, server),
-        command => classic::storing(command, words, place, server),
+    /// What it asks for where it is followed by a value.
+    fn storing(self) -> Option<Storing> {
+        let mut words = Words::of(self.line.text);
+        match words.next()? {
+            b"ms" => meta::storing(words, self),
+            command => classic::storing(command, words, self),
+        }
     }
-}
 
-/// The end of a line that is answered with a saying.
-fn say(saying: Saying, line: Line<'_>, place: Place<'_>, asked: &mut Asked<'_>) -> Step {
-    asked.ops.push(Note::says(saying).op(Command::Pass, place.at));
-    Step::Done { bytes: line.bytes }
-}
+    /// It is asked for.
+    #[inline]
+    fn done(self) -> Step {
+        Step::Done { bytes: self.line.bytes }
+    }
 
-/// The same, for a request that may have asked for no answer.
-fn say_unless(
-    is_quiet: bool,
-    saying: Saying,
-    line: Line<'_>,
-    place: Place<'_>,
-    asked: &mut Asked<'_>,
-) -> Step {
-    if is_quiet { Step::Done { bytes: line.bytes } } else { say(saying, line, place, asked) }
+    /// A saying answers it.
+    fn say(self, saying: Saying, asked: &mut Asked<'_>) -> Step {
+        asked.ops.push(Note::says(saying).op(Command::Pass, self.place.at));
+        self.done()
+    }
+
+    /// The same, where it may have asked for no answer.
+    fn say_unless(self, is_quiet: bool, saying: Saying, asked: &mut Asked<'_>) -> Step {
+        if is_quiet { self.done() } else { self.say(saying, asked) }
+    }
+
+    /// The same with so many bytes more, which nobody wants.
+    fn with_bytes(self, bytes: usize) -> Self {
+        let line = Line { bytes: self.line.bytes.saturating_add(bytes), ..self.line };
+        Self { line, ..self }
+    }
 }

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use crate::message::{Batch, Command, Meta, MetaStore, Older, Op, Payload, Refusal, Span};
 use crate::server::Server;
 use crate::session::Next;
-use crate::session::text::line::{Front, Line};
+use crate::session::text::line::Front;
 use crate::session::text::note::{Note, Saying, Traits};
-use crate::session::text::{Asked, Place, Step, meta, say_unless, storing};
+use crate::session::text::{Asked, Place, Request, Step, meta};
 use crate::storage::log::is_inline;
 
 /// What stands behind a value.
@@ -39,13 +39,8 @@ pub(super) enum Told {
 
 /// Takes the value that stands behind the line, as far as it is there.
 #[inline]
-pub(super) fn take_value(
-    storing: Storing,
-    line: Line<'_>,
-    place: Place<'_>,
-    asked: &mut Asked<'_>,
-    server: &Server,
-) -> Step {
+pub(super) fn take_value(storing: Storing, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
+    let Request { line, place, server } = request;
     let value_len = storing.value_len;
     let value_bytes = value_len.saturating_add(END.len());
     let bytes = line.bytes.saturating_add(value_bytes);
@@ -61,8 +56,7 @@ pub(super) fn take_value(
         return Step::Incomplete(Next::Read { missing: bytes.saturating_sub(place.rest.len()) });
     };
     if !value.ends_with(END) {
-        let here = Line { bytes, ..line };
-        return say_unless(storing.hides_bad_data(), Saying::BadData, here, place, asked);
+        return request.with_bytes(value_bytes).say_unless(storing.hides_bad_data(), Saying::BadData, asked);
     }
     let value = Span::new(place.at.saturating_add(line.bytes), value_len);
     storing.take(Payload::Inline(value), asked);
@@ -92,7 +86,8 @@ pub(in crate::session) fn refuse_large(batch: &mut Batch, head: Span, server: &S
 fn with_head(batch: &mut Batch, head: Span, server: &Server, done: impl FnOnce(Storing, &mut Asked<'_>)) {
     let rest = batch.input.filled().get(head.range()).unwrap_or_default();
     let Front::Line(line) = Front::of(rest) else { return };
-    let Some(storing) = storing(line, Place { rest, at: head.range().start }, server) else { return };
+    let place = Place { rest, at: head.range().start };
+    let Some(storing) = (Request { line, place, server }).storing() else { return };
     let mut asked = Asked { ops: &mut batch.ops, meta: &mut batch.meta, decodes_key: false };
     done(storing, &mut asked);
     if asked.decodes_key {

@@ -8,13 +8,11 @@ mod requests;
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
-use std::io::{self, BufReader, Write as _};
-use std::net::TcpStream;
-use std::thread;
 
 use self::requests::{Batch, Ending, Generator, Request};
-use super::{CasBijection, CasPair, MEMCACHED_ARGS, SEED_DEFAULT, UNBLOCKED_BYTES_MAX, is_version, run};
-use crate::harness::{Memcached, Response, Server, skip_or_fail};
+use super::side::{Answers, Behind, End, Side, memcached, memcached_without_cas};
+use super::{CasBijection, CasPair, SEED_DEFAULT, is_version, run};
+use crate::harness::{Response, Server};
 
 const OPS_DEFAULT: u32 = 20_000;
 
@@ -27,9 +25,7 @@ const SHOWN_BYTES: usize = 96;
 
 #[test]
 fn memwire_answers_as_memcached_does() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
+    let Some(theirs) = memcached() else { return };
     let ours = Server::start(&["-m", "256"]);
     let (seed, ops_count) = run(OPS_DEFAULT);
     if let Err(difference) = compare(&ours, &theirs, seed, ops_count) {
@@ -40,10 +36,8 @@ fn memwire_answers_as_memcached_does() {
 /// The canary: if the comparison cannot tell these two apart, it tells nothing.
 #[test]
 fn a_server_without_cas_is_noticed() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
-    let ours = Memcached::start(&[&MEMCACHED_ARGS[..], &["-C"]].concat()).expect("memcached is installed");
+    let Some(theirs) = memcached() else { return };
+    let ours = memcached_without_cas();
     assert!(compare(&ours, &theirs, SEED_DEFAULT, 1000).is_err());
 }
 
@@ -126,10 +120,10 @@ impl Pair {
     ///
     /// The number of the operation that they answer differently, and how.
     fn exchange(&mut self, batch: &Batch, generator: &mut Generator) -> Result<(), (u32, String)> {
-        let ours = self.ours.exchange(batch, |cas| cas.ours);
-        let theirs = self.theirs.exchange(batch, |cas| cas.theirs);
-        for index in 0..ours.responses.len().max(theirs.responses.len()) {
-            let (our, their) = (ours.responses.get(index), theirs.responses.get(index));
+        let ours = ask(&mut self.ours, batch, |cas| cas.ours);
+        let theirs = ask(&mut self.theirs, batch, |cas| cas.theirs);
+        for index in 0..ours.answers.len().max(theirs.answers.len()) {
+            let (our, their) = (ours.answers.get(index), theirs.answers.get(index));
             if !self.same(our, their) {
                 let op = [our, their]
                     .into_iter()
@@ -168,68 +162,13 @@ impl Pair {
     }
 }
 
-/// A connection to one server.
-struct Side {
-    writer: TcpStream,
-    reader: BufReader<TcpStream>,
-}
-
-impl Side {
-    fn connect(server: &Server) -> Self {
-        let writer = server.connect();
-        let reader = BufReader::new(writer.try_clone().expect("a socket can be cloned"));
-        Self { writer, reader }
-    }
-
-    fn exchange(&mut self, batch: &Batch, side: fn(CasPair) -> u64) -> Answer {
-        let bytes: Vec<u8> = batch.requests.iter().flat_map(|request| request.packet(side)).collect();
-        let Self { writer, reader } = self;
-        // A failed write needs no report: the answers behind it are missing.
-        if bytes.len() <= UNBLOCKED_BYTES_MAX {
-            let _ = writer.write_all(&bytes);
-            return Answer::read(reader, batch);
-        }
-        thread::scope(|scope| {
-            scope.spawn(|| writer.write_all(&bytes));
-            Answer::read(reader, batch)
-        })
-    }
-}
-
-/// All that one server sent for a batch.
-struct Answer {
-    responses: Vec<Response>,
-    end: End,
-}
-
-impl Answer {
-    /// Reads up to the answer to the batch's last request, or up to the close.
-    fn read(reader: &mut BufReader<TcpStream>, batch: &Batch) -> Self {
-        let mut responses = Vec::new();
-        loop {
-            match Response::read(reader) {
-                Ok(Some(response)) => responses.push(response),
-                Ok(None) => {
-                    return Self { responses, end: End::Closed };
-                }
-                Err(error) => {
-                    return Self { responses, end: End::Failed(error.kind()) };
-                }
-            }
-            let last_op = responses.last().map(Response::opaque);
-            if batch.ending == Ending::Noop && last_op == Some(batch.last_op()) {
-                return Self { responses, end: End::Open };
-            }
-        }
-    }
-}
-
-/// How a connection stands after a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Open,
-    Closed,
-    Failed(io::ErrorKind),
+fn ask(side: &mut Side, batch: &Batch, cas_of: fn(CasPair) -> u64) -> Answers<Response> {
+    let bytes: Vec<u8> = batch.requests.iter().flat_map(|request| request.packet(cas_of)).collect();
+    let is_last = |responses: &[Response]| {
+        let last_op = responses.last().map(Response::opaque);
+        batch.ending == Ending::Noop && last_op == Some(batch.last_op())
+    };
+    side.exchange((&bytes, usize::MAX, Behind::Batches), Response::read, is_last)
 }
 
 impl From<Ending> for End {
@@ -237,16 +176,6 @@ impl From<Ending> for End {
         match ending {
             Ending::Noop => Self::Open,
             Ending::Close => Self::Closed,
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => formatter.write_str("open"),
-            Self::Closed => formatter.write_str("closed"),
-            Self::Failed(kind) => write!(formatter, "failed: {kind}"),
         }
     }
 }

@@ -36,6 +36,55 @@ fn memwire_answers_as_redis_does() {
     }
 }
 
+/// Whoever asks for these asks for them once.
+#[test]
+fn what_is_rare_is_answered_byte_by_byte_as_redis_does() {
+    let Some(theirs) = Redis::start(&[]) else {
+        return skip_or_fail("redis-server");
+    };
+    let ours = Server::start(&[]);
+    for requests in [
+        &["COMMAND INFO nope"][..],
+        &["CLIENT NO-EVICT x"],
+        &["CLIENT NO-EVICT"],
+        &["CLIENT NO-EVICT off"],
+        &["GETEX missing EX 0", "GETEX missing PXAT -1", "GETEX missing EX abc", "GETEX missing EX"],
+        &["SET k v", "GETEX k EX 0", "GETEX k EX abc", "GETEX k PERSIST EX 0", "FLUSHALL"],
+        &["PING", "", "PING", "", "", "PING"],
+    ] {
+        let requests: Vec<u8> = requests.iter().flat_map(|request| line(request)).collect();
+        let (our_answers, their_answers) = (raw(&ours, &requests), raw(&theirs, &requests));
+        assert!(
+            our_answers == their_answers,
+            "{}: ours {}, theirs {}",
+            requests.escape_ascii(),
+            our_answers.escape_ascii(),
+            their_answers.escape_ascii()
+        );
+    }
+}
+
+/// A request of these words, or an empty line.
+fn line(words: &str) -> Vec<u8> {
+    if words.is_empty() {
+        return b"\r\n".into();
+    }
+    command(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+}
+
+/// All that a server answers, as it comes.
+fn raw(server: &Server, requests: &[u8]) -> Vec<u8> {
+    const END: &[u8] = b"$7\r\nthe end\r\n";
+    let mut socket = server.connect();
+    socket.write_all(&[requests, &command(&[b"ECHO", b"the end"])].concat()).expect("the server reads");
+    let (mut answers, mut reader) = (Vec::new(), BufReader::new(socket));
+    while !answers.ends_with(END) {
+        let read = reader.read_until(b'\n', &mut answers).expect("an answer");
+        assert!(read > 0, "the end behind {}", answers.escape_ascii());
+    }
+    answers
+}
+
 /// Nothing is generated that Redis answers by chance.
 #[test]
 fn redis_answers_as_it_did() {

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
-use std::io::{self, BufReader, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::thread;
+use std::io::{self, BufReader};
+use std::net::TcpStream;
 
-use super::{CasPair, UNBLOCKED_BYTES_MAX};
+use super::CasPair;
+use super::side::{Answers, Behind, End, Side};
 use crate::harness::{Random, Server};
 
 /// How many requests before a batch are kept for a report.
@@ -68,7 +68,7 @@ impl Batch {
 
 /// How answers are read and compared.
 pub(super) trait Protocol {
-    type Answer;
+    type Answer: Send;
 
     /// The next answer, `None` where the connection was closed instead.
     fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Self::Answer>>;
@@ -133,8 +133,9 @@ impl<'a, P: Protocol> Pair<'a, P> {
 
     /// Sends a batch to both and compares what they answer. What they agree in is handed back in pairs.
     pub(super) fn exchange(&mut self, batch: &Batch) -> Result<Agreed<P::Answer>, Box<Difference>> {
-        let ours = self.connections.0.exchange::<P>(batch, batch.write_bytes, |cas| cas.ours);
-        let theirs = self.connections.1.exchange::<P>(batch, usize::MAX, |cas| cas.theirs);
+        let (ours, theirs) = &mut self.connections;
+        let ours = ask::<P>(ours, batch, batch.write_bytes, |cas| cas.ours);
+        let theirs = ask::<P>(theirs, batch, usize::MAX, |cas| cas.theirs);
         let parted = (0..ours.answers.len().max(theirs.answers.len())).find(|&index| {
             let pair = ours.answers.get(index).zip(theirs.answers.get(index));
             pair.is_none_or(|(ours, theirs)| !self.protocol.same(index, ours, theirs, batch))
@@ -176,84 +177,16 @@ impl<'a, P: Protocol> Pair<'a, P> {
     }
 }
 
-/// A connection to one server.
-struct Side {
-    writer: TcpStream,
-    reader: BufReader<TcpStream>,
-}
-
-impl Side {
-    fn connect(server: &Server) -> Self {
-        let writer = server.connect();
-        let reader = BufReader::new(writer.try_clone().expect("a socket can be cloned"));
-        Self { writer, reader }
-    }
-
-    fn exchange<P: Protocol>(
-        &mut self,
-        batch: &Batch,
-        write_bytes: usize,
-        side: fn(CasPair) -> u64,
-    ) -> Answers<P::Answer> {
-        let bytes: Vec<u8> = batch.requests.iter().flat_map(|request| request.bytes(side)).collect();
-        let Self { writer, reader } = self;
-        let mut send = || {
-            // A failed write needs no report: the answers behind it are missing.
-            let _ = bytes.chunks(write_bytes).try_for_each(|piece| writer.write_all(piece));
-            if batch.ending == Ending::Close {
-                let _ = writer.shutdown(Shutdown::Write);
-            }
-        };
-        if bytes.len() <= UNBLOCKED_BYTES_MAX {
-            send();
-            return Answers::read::<P>(reader, batch);
-        }
-        thread::scope(|scope| {
-            scope.spawn(send);
-            Answers::read::<P>(reader, batch)
-        })
-    }
-}
-
-/// All that one server sent for a batch.
-struct Answers<A> {
-    answers: Vec<A>,
-    end: End,
-}
-
-impl<A> Answers<A> {
-    /// Reads up to the batch's last answer, or up to the close.
-    fn read<P: Protocol<Answer = A>>(reader: &mut BufReader<TcpStream>, batch: &Batch) -> Self {
-        let mut answers = Vec::new();
-        loop {
-            if batch.ending == Ending::Answer && P::is_last(&answers, batch) {
-                return Self { answers, end: End::Open };
-            }
-            match P::read(reader) {
-                Ok(Some(answer)) => answers.push(answer),
-                Ok(None) => return Self { answers, end: End::Closed },
-                Err(error) => return Self { answers, end: End::Failed(error.kind()) },
-            }
-        }
-    }
-}
-
-/// How a connection stands after a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Open,
-    Closed,
-    Failed(io::ErrorKind),
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => formatter.write_str("open"),
-            Self::Closed => formatter.write_str("closed"),
-            Self::Failed(kind) => write!(formatter, "failed: {kind}"),
-        }
-    }
+fn ask<P: Protocol>(
+    side: &mut Side,
+    batch: &Batch,
+    write_bytes: usize,
+    cas_of: fn(CasPair) -> u64,
+) -> Answers<P::Answer> {
+    let bytes: Vec<u8> = batch.requests.iter().flat_map(|request| request.bytes(cas_of)).collect();
+    let behind = if batch.ending == Ending::Close { Behind::Nothing } else { Behind::Batches };
+    let is_last = |answers: &[_]| batch.ending == Ending::Answer && P::is_last(answers, batch);
+    side.exchange((&bytes, write_bytes, behind), P::read, is_last)
 }
 
 /// The beginning and the end, if it is long: options stand at the end of some requests.

@@ -5,13 +5,15 @@
 
 mod requests;
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 
 use self::requests::{Generator, SYNC_KEY};
+use super::side::{memcached, memcached_without_cas};
 use super::stream::{Batch, Difference, Pair, Protocol};
-use super::{CasBijection, CasPair, MEMCACHED_ARGS, SEED_DEFAULT, is_version, run};
-use crate::harness::{Memcached, Server, skip_or_fail};
+use super::{CasBijection, CasPair, SEED_DEFAULT, is_version, run};
+use crate::client::wait_until;
+use crate::harness::Server;
 
 const OPS_DEFAULT: u32 = 5000;
 
@@ -20,9 +22,7 @@ const TTL_SECONDS_APART_MAX: u64 = 2;
 
 #[test]
 fn memwire_answers_text_as_memcached_does() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
+    let Some(theirs) = memcached() else { return };
     let ours = Server::start(&["-m", "256"]);
     let (seed, ops_count) = run(OPS_DEFAULT);
     if let Err(difference) = compare(&ours, &theirs, seed, ops_count) {
@@ -33,10 +33,7 @@ fn memwire_answers_text_as_memcached_does() {
 /// Nothing is generated that memcached answers by chance.
 #[test]
 fn memcached_answers_text_as_it_did() {
-    let [Some(ours), Some(theirs)] = [&MEMCACHED_ARGS, &MEMCACHED_ARGS].map(|args| Memcached::start(args))
-    else {
-        return skip_or_fail("memcached");
-    };
+    let [Some(ours), Some(theirs)] = [memcached(), memcached()] else { return };
     if let Err(difference) = compare(&ours, &theirs, SEED_DEFAULT, 2000) {
         panic!("seed {SEED_DEFAULT}: {difference}");
     }
@@ -45,11 +42,64 @@ fn memcached_answers_text_as_it_did() {
 /// The canary: if the comparison cannot tell these two apart, it tells nothing.
 #[test]
 fn a_server_without_cas_is_noticed_in_text() {
-    let Some(theirs) = Memcached::start(&MEMCACHED_ARGS) else {
-        return skip_or_fail("memcached");
-    };
-    let ours = Memcached::start(&[&MEMCACHED_ARGS[..], &["-C"]].concat()).expect("memcached is installed");
+    let Some(theirs) = memcached() else { return };
+    let ours = memcached_without_cas();
     assert!(compare(&ours, &theirs, SEED_DEFAULT, 1000).is_err());
+}
+
+/// `me` tells of insides, too, which are each server's own.
+#[test]
+fn an_item_is_described_as_memcached_describes_it() {
+    let Some(theirs) = memcached() else { return };
+    let ours = Server::start(&["-m", "256"]);
+    let [ours, theirs] = [&ours, &theirs].map(|server| {
+        let mut lines = Lines::connect(server);
+        let stored = lines.ask("set k 7 0 5\r\nvalue\r\n");
+        let told =
+            ["me k", "mg k v", "me k", "me k x", "me nobody"].map(|line| lines.ask(&format!("{line}\r\n")));
+        (stored, told.map(|line| line.split(' ').map(own_left_out).collect::<Vec<_>>().join(" ")))
+    });
+    assert_eq!(ours, theirs);
+    assert!(ours.1[2].starts_with("ME k exp=-1 la= cas= fetch=yes"), "{}", ours.1[2]);
+}
+
+/// A word of `me`'s answer, without what a server has for itself.
+fn own_left_out(word: &str) -> &str {
+    let own = ["la=", "cas=", "cls=", "size="];
+    own.into_iter().find(|name| word.starts_with(name)).unwrap_or(word)
+}
+
+/// When that is, is no second: 1.6.18 fires early, and takes what comes in the second of the flush.
+#[test]
+fn a_flush_to_come_takes_what_is_there_and_leaves_what_comes_later() {
+    let Some(theirs) = memcached() else { return };
+    for server in [Server::start(&["-m", "256"]), theirs] {
+        let mut lines = Lines::connect(&server);
+        assert_eq!(lines.ask("set k 0 0 1\r\n1\r\n"), "STORED\r\n");
+        assert_eq!(lines.ask("flush_all 100000\r\n"), "OK\r\n");
+        assert_eq!(lines.ask("mg k\r\n"), "HD\r\n", "it is to come");
+        assert_eq!(lines.ask("flush_all 1\r\n"), "OK\r\n");
+        wait_until("it is flushed", || lines.ask("mg k\r\n") == "EN\r\n");
+        wait_until("what comes later stays", || {
+            assert_eq!(lines.ask("set k 0 0 1\r\n2\r\n"), "STORED\r\n");
+            lines.ask("mg k\r\n") == "HD\r\n"
+        });
+    }
+}
+
+/// A connection on which every request is answered in one line, and the data that it announces.
+struct Lines(BufReader<TcpStream>);
+
+impl Lines {
+    fn connect(server: &Server) -> Self {
+        Self(BufReader::new(server.connect()))
+    }
+
+    fn ask(&mut self, request: &str) -> String {
+        self.0.get_mut().write_all(request.as_bytes()).expect("the server reads");
+        let answer = Text::read(&mut self.0).expect("an answer").expect("no close");
+        String::from_utf8(Text::show(&answer)).expect("text")
+    }
 }
 
 fn compare(ours: &Server, theirs: &Server, seed: u64, ops_count: u32) -> Result<(), Box<Difference>> {

@@ -7,8 +7,8 @@
 //!
 //! - lengths of more than 32 bits: memcached takes what is left of them in 32 bits;
 //! - lines over 2048 bytes: whether memcached closes depends on how the line was cut up on its way;
-//! - `flush_all` with a delay, which 1.6.18 fires early;
-//! - `me` of a key that has been stored: it tells of memcached's insides, and finds items that have ended;
+//! - `flush_all` with a delay: 1.6.18 fires early, and what an earlier flush has taken is there again (a test of its own);
+//! - `me` of a key that has been stored: it finds items that have ended (of one that is there: a test of its own);
 //! - commands of administration: `stats` but for `reset`, `slabs`, `lru`, `watch` and the like.
 
 mod malformed;
