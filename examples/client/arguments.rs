@@ -144,6 +144,8 @@ pub(crate) enum Task {
         #[arg(long)]
         keys: bool,
     },
+    /// Print a line for memwire's password file, with the password that stands on stdin
+    Passwd { user: String },
 }
 
 #[derive(Debug, Args)]
@@ -260,8 +262,8 @@ impl Task {
             }
             Self::Flush { delay } => Command::Flush { at: delay.map(Expiration::from_wire) },
             Self::Stats { group } => Command::Stat { group: group.as_deref().map(key).transpose()? },
-            // These two are no commands: see `main`.
-            Self::Watch { .. } | Self::Inspect { .. } => return Ok(Vec::new()),
+            // These are no commands: see `main`.
+            Self::Watch { .. } | Self::Inspect { .. } | Self::Passwd { .. } => return Ok(Vec::new()),
             Self::Version => Command::Version,
             Self::Noop => Command::Noop,
         }])

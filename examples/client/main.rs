@@ -18,7 +18,7 @@
 //!
 //! What they have in common is in [`protocol`]: a [`wire::Command`] goes in, an [`protocol::Outcome`] comes out.
 //! [`connection`] is the way to the server, [`arguments`] the command line, [`output`] what is printed. `--verbose` shows
-//! what goes back and forth. [`watch`] and [`inspect`] are about memwire alone.
+//! what goes back and forth. [`watch`], [`inspect`] and `passwd` are about memwire alone.
 
 mod arguments;
 mod binary;
@@ -33,9 +33,11 @@ mod resp;
 mod text;
 mod watch;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use memwire::auth::file;
 use wire::Command;
 
 use crate::arguments::{Arguments, Task};
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.task {
         Task::Inspect { file, keys } => return inspect::inspect(file, *keys, arguments.json),
+        Task::Passwd { user } => return passwd(user),
         Task::Watch { key, count } => return watch::watch(arguments, arguments::key(key)?, *count),
         _ => {}
     }
@@ -70,6 +73,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     output::print(&answers, arguments.json)?;
     let codes = answers.iter().map(|answer| answer.outcome.exit_code());
     Ok(ExitCode::from(codes.max().unwrap_or(0)))
+}
+
+/// The password is no argument: those can be read by everybody on the machine.
+fn passwd(user: &str) -> Result<ExitCode, Failure> {
+    let line = file::line_from(user, io::stdin().lock()).map_err(Failure::Usage)?;
+    writeln!(io::stdout(), "{line}").map_err(Failure::Output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Sends the commands, a batch at a time. What the protocol cannot say is found before anything is sent.

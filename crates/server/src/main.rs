@@ -1,6 +1,6 @@
 //! The program: reads the command line, makes the process what it should be, starts the threads, and waits.
 
-use std::io::{self, BufRead};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use memwire::admin;
 use memwire::args::{Args, Task};
-use memwire::auth::{self, file};
+use memwire::auth::file;
 use memwire::clock::Clock;
 use memwire::config::{Config, Resolved};
 use memwire::net::{event_loop, listener};
@@ -51,7 +51,13 @@ fn main() -> ExitCode {
     let typed: Vec<_> = std::env::args_os().collect();
     // An order of its own: no option has a part in it.
     if let Ok(Args { task: Some(Task::Passwd { user }), .. }) = Args::try_parse_from(&typed) {
-        return passwd(&user).map_or_else(|error| fail(EXIT_USAGE, &error), |()| ExitCode::SUCCESS);
+        return match file::line_from(&user, io::stdin().lock()) {
+            Ok(line) => {
+                println!("{line}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(EXIT_USAGE, &error),
+        };
     }
     let settings = match settings::gather(&typed, std::env::vars_os()) {
         Ok(settings) => settings,
@@ -95,19 +101,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn fail(code: u8, error: &str) -> ExitCode {
     eprintln!("memwire: {error}");
     ExitCode::from(code)
-}
-
-/// Prints a line for the password file. The password is not an argument: those can be read by everybody on the machine.
-fn passwd(user: &str) -> Result<(), String> {
-    let mut password = Vec::new();
-    let read = io::stdin().lock().read_until(b'\n', &mut password);
-    read.map_err(|error| format!("the password cannot be read: {error}"))?;
-    let password = password.strip_suffix(b"\n").unwrap_or(&password);
-    let password = password.strip_suffix(b"\r").unwrap_or(password);
-    let mut salt = [0; auth::users::SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(|error| format!("no random numbers: {error}"))?;
-    println!("{}", file::line(user, password, salt)?);
-    Ok(())
 }
 
 fn run(Resolved { mut config, warnings }: Resolved, options: Option<reload::Options>) -> Result<(), Failure> {

@@ -8,6 +8,8 @@
 //! and holds no password. A file that is not understood as a whole is refused as a whole, so that nobody is shut out or
 //! let in by a slip of the pen.
 
+use std::io::BufRead;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -52,6 +54,21 @@ pub fn line(name: &str, password: &[u8], salt: [u8; SALT_BYTES]) -> Result<Strin
         [&salt[..], &keys.stored_key, &keys.server_key].map(|bytes| BASE64_STANDARD.encode(bytes));
     let line = format!("{name}:SCRAM-SHA-256${ITERATIONS}:{salt}${stored}:{server}");
     if line.len() > USER_LINE_BYTES_MAX { Err(too_long(line.len())) } else { Ok(line) }
+}
+
+/// The line of a user whose password is the first line of `input`, with a salt from the system.
+///
+/// # Errors
+/// A sentence, where nothing can be read, or either cannot stand in a file.
+pub fn line_from(name: &str, input: impl BufRead) -> Result<String, String> {
+    let mut password = Vec::new();
+    let read = input.take(USER_LINE_BYTES_MAX as u64).read_until(b'\n', &mut password);
+    read.map_err(|error| format!("the password cannot be read: {error}"))?;
+    let password = password.strip_suffix(b"\n").unwrap_or(&password);
+    let password = password.strip_suffix(b"\r").unwrap_or(password);
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|error| format!("no random numbers: {error}"))?;
+    line(name, password, salt)
 }
 
 fn user(line: &[u8], secret: &Digest) -> Result<User, String> {

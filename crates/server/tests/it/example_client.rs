@@ -602,6 +602,30 @@ fn no_server_and_no_sense_have_codes_of_their_own() {
 }
 
 #[test]
+fn a_line_for_the_password_file_lets_its_user_in_and_tells_no_password() {
+    if program().is_none() {
+        return skip_or_fail("the example client");
+    }
+    let made = run("127.0.0.1:1", &["passwd", "ann"], b"pencil\nand more");
+    assert_eq!(made.code, 0, "{}", made.err);
+    let line = String::from_utf8(made.out).expect("text");
+    assert!(line.starts_with("ann:SCRAM-SHA-256$4096:") && !line.contains("pencil"), "{line}");
+    let directory = tempfile::TempDir::new().expect("a folder");
+    let file = directory.path().join("users");
+    fs::write(&file, line).expect("a file is written");
+    let server = Server::start(&["-Y", file.to_str().expect("text")]);
+    for (password, answer) in [("pencil", "STORED\r\n"), ("pencil\n", "CLIENT_ERROR ")] {
+        let mut stream = server.connect();
+        let said = format!("set any 0 0 {}\r\nann {password}\r\n", 4 + password.len());
+        stream.write_all(said.as_bytes()).expect("the server reads");
+        let mut told = vec![0; answer.len()];
+        stream.read_exact(&mut told).expect("the server answers");
+        assert_eq!(told, answer.as_bytes(), "{password:?}");
+    }
+    assert_eq!(run("127.0.0.1:1", &["passwd", "a:b"], b"pencil").code, 2);
+}
+
+#[test]
 fn a_snapshot_is_inspected_up_to_its_end_or_its_damage() {
     if program().is_none() {
         return skip_or_fail("the example client");

@@ -12,7 +12,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::client::{self, Client, Request, op};
+use crate::client::{self, Client, Request, op, wait_until};
 use crate::harness::{PATIENCE, Random, Server, skip_or_fail};
 
 /// As long as a stalled client may take, and then some: no test waits for ever.
@@ -458,6 +458,9 @@ fn metrics_count_under_the_exporters_names_and_histograms_add_up() {
     }
     binary.get("missing");
     binary.ask(&Request::of(op::DELETE, "k"));
+    // How long a request has taken is known when its answer is written, and then its client may ask at once.
+    let last = "\nmemwire_latency_seconds_count{kind=\"delete\"} 1\n";
+    wait_until("the last request is counted", || http.get("/metrics").text().contains(last));
     let answer = http.get("/metrics");
     assert_eq!(answer.field("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let samples = samples(answer.text());
