@@ -555,12 +555,18 @@ fn thread_names(server: &Server) -> Vec<String> {
     names
 }
 
+/// A thread gives itself its name when it first runs, which may be after the server is ready.
+#[track_caller]
+fn assert_threads(server: &Server, names: &[&str]) {
+    wait_until(&format!("its threads are {names:?}"), || thread_names(server) == names);
+}
+
 #[test]
 fn the_storage_thread_serves_where_there_is_no_other() {
     let server = Server::start(&["-t", "2"]);
-    assert_eq!(thread_names(&server), ["io-0\n", "io-1\n", "memwire\n", "storage\n"]);
+    assert_threads(&server, &["io-0\n", "io-1\n", "memwire\n", "storage\n"]);
     let server = Server::start(&["-t", "0"]);
-    assert_eq!(thread_names(&server), ["memwire\n", "storage\n"]);
+    assert_threads(&server, &["memwire\n", "storage\n"]);
     let mut clients = [Client::connect(&server), Client::connect(&server)];
     for number in 0..100 {
         clients[number % 2].set(number.to_string(), "value");

@@ -103,7 +103,7 @@ fn large_snapshot(folder: &TempDir) -> String {
     file
 }
 
-const ITEMS: usize = 400_000;
+const ITEMS: usize = 150_000;
 
 #[test]
 fn a_server_that_restores_says_so_until_it_is_done() {
