@@ -26,7 +26,7 @@
 //! | [`detail`] | figures by key prefix |
 //!
 //! [`Engine::execute`] is pure: batch and time go in, answers come out, and no socket, clock or thread is near. The
-//! loop around it is [`Worker::run`]. It never parses, logs or waits for anything but its queue.
+//! loop around it is `Worker::run`. It never parses, logs or waits for anything but its queue.
 
 pub mod block;
 mod commands;
