@@ -8,6 +8,7 @@ use wire::Cas;
 
 use crate::message::{Batch, Op, Refusal, Reply, State, Told};
 use crate::session::Output;
+use crate::session::number::push_digits;
 use crate::session::output::Body;
 use crate::session::text::line::Words;
 use crate::session::text::meta::asks_for_version;
@@ -132,7 +133,7 @@ fn word(word: &[u8], bytes: &mut Vec<u8>) {
 fn told(before: &[u8], number: Option<u64>, bytes: &mut Vec<u8>) {
     if let Some(number) = number {
         bytes.extend_from_slice(before);
-        bytes.extend_from_slice(Digits::of(number).as_bytes());
+        push_digits(number, bytes);
     }
 }
 

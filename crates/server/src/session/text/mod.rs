@@ -2,7 +2,7 @@
 //!
 //! A request is a line, and behind it a value where the line says so. What a line asks for is told in `classic` and
 //! `meta`, for operators in `admin`; `store` takes the values, `keys` the lists of keys that are longer than a line,
-//! and `render` and `meta_render` word the answers. Nothing of a request is kept but its `Note`: what the
+//! `plain` what most requests look like, and `render` and `meta_render` word the answers. Nothing of a request is kept but its `Note`: what the
 //! answer repeats of the line is read there again.
 
 mod admin;
@@ -14,6 +14,7 @@ mod line;
 mod meta;
 mod meta_render;
 mod note;
+mod plain;
 mod render;
 mod store;
 pub(super) mod stranger;
@@ -117,7 +118,7 @@ impl Text {
     #[inline]
     fn step(&mut self, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Step {
         match self.state {
-            State::Line if let Some((op, bytes)) = List::of_one(place, server) => {
+            State::Line if let Some((op, bytes)) = plain::op(place, server) => {
                 asked.ops.push(op);
                 Step::Done { bytes }
             }
