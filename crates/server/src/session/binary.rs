@@ -35,9 +35,8 @@ pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
     let mut at = input.range().start;
     let next = loop {
         let rest = batch.input.filled().get(at..input.end()).unwrap_or_default();
-        if let Some((op, bytes)) = plain_op(rest, at, server) {
+        if let Some(bytes) = take_plain(rest, at, server, &mut batch.ops) {
             at = at.saturating_add(bytes);
-            batch.ops.push(op);
             continue;
         }
         match step(rest, at, server) {
@@ -90,32 +89,34 @@ enum Step {
     Incomplete(Next),
 }
 
-/// The operation of a whole and well-formed GET or SET at the front of `rest`, which begins at `at` in the batch's input,
-/// and its bytes. Most of what comes is one, so it takes a way of its own, with the same answer at its end.
+/// Takes a whole and well-formed GET or SET at the front of `rest`, which begins at `at` in the batch's input, and says how
+/// long it is. Most of what comes is one, so it takes a way of its own, with the same operation at its end.
 #[inline]
-fn plain_op(rest: &[u8], at: usize, server: &Server) -> Option<(Op, usize)> {
+fn take_plain(rest: &[u8], at: usize, server: &Server, ops: &mut Vec<Op>) -> Option<usize> {
     let Ok(Split::Whole { packet, .. }) = wire::split::<RequestHeader>(rest, FRAME_BODY_BYTES_MAX) else {
         return None;
     };
     if !(1..=KEY_BYTES_MAX).contains(&packet.key.len()) || log::log_enabled!(log::Level::Trace) {
         return None;
     }
-    let head_bytes = head_bytes(packet.header);
-    let command = match packet.header.opcode {
+    match packet.header.opcode {
         Opcode::GET | Opcode::GETQ | Opcode::GETK | Opcode::GETKQ
             if packet.extras.is_empty() && packet.value.is_empty() =>
         {
-            Command::Get
+            ops.push(keyed_op(Command::Get, &packet, at, server));
+            Some(HEADER_BYTES.saturating_add(packet.key.len()))
         }
         Opcode::SET | Opcode::SETQ if is_taken_at_once(&packet, server) => {
             let (flags, expiration) = wire::request::store_extras(packet.extras)?;
             let cas = Cas::from_wire(packet.header.cas.get()).map(Cas::get);
+            let head_bytes = head_bytes(packet.header);
             let value = Payload::Inline(Span::new(at.saturating_add(head_bytes), packet.value.len()));
-            Command::Store { mode: StoreMode::Set, flags, expiration, cas, value }
+            let command = Command::Store { mode: StoreMode::Set, flags, expiration, cas, value };
+            ops.push(keyed_op(command, &packet, at, server));
+            Some(head_bytes.saturating_add(packet.value.len()))
         }
-        _ => return None,
-    };
-    Some((keyed_op(command, &packet, at, server), head_bytes.saturating_add(packet.value.len())))
+        _ => None,
+    }
 }
 
 /// `rest` begins at `at` in the batch's input.
@@ -455,17 +456,30 @@ fn too_many_wait(note: Note, output: &mut Output) {
 
 #[inline]
 fn hit(note: Note, op: &Op, flags: u32, cas: Option<Cas>, value: Value, batch: &Batch, output: &mut Output) {
-    let key = match echo(note.opcode) {
-        KeyEcho::With => batch.input.filled().get(op.key.range()).unwrap_or_default(),
-        KeyEcho::Without => &[],
-    };
-    let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
     let body = Body::of(value, batch);
+    if echo(note.opcode) == KeyEcho::With {
+        return hit_with_key(note, op, flags, cas, body, batch, output);
+    }
+    let head = Hit::new(note.opcode, note.opaque, cas, flags, 0, body.len());
+    output.bytes().extend_from_slice(head.as_bytes());
+    body.append_to(output);
+}
+
+#[inline(never)]
+fn hit_with_key(
+    note: Note,
+    op: &Op,
+    flags: u32,
+    cas: Option<Cas>,
+    body: Body<'_>,
+    batch: &Batch,
+    output: &mut Output,
+) {
+    let key = batch.input.filled().get(op.key.range()).unwrap_or_default();
+    let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
     let head = Hit::new(note.opcode, note.opaque, cas, flags, key_len, body.len());
     output.bytes().extend_from_slice(head.as_bytes());
-    if !key.is_empty() {
-        output.bytes().extend_from_slice(key);
-    }
+    output.bytes().extend_from_slice(key);
     body.append_to(output);
 }
 
