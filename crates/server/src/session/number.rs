@@ -21,18 +21,23 @@ pub(super) fn read_short(bytes: &[u8], end: u8) -> Option<(u32, &[u8])> {
     None
 }
 
-/// Appends the digits of a number.
+/// Appends a byte and the digits of a number.
 #[inline]
-pub(super) fn push_digits(number: u64, bytes: &mut Vec<u8>) {
+pub(super) fn push_number(before: u8, number: u64, bytes: &mut Vec<u8>) {
     let last = |number: u64| b'0'.wrapping_add(u8::try_from(number % 10).unwrap_or_default());
-    let [tens, hundreds, thousands] = [number / 10, number / 100, number / 1000];
+    let [tens, hundreds] = [number / 10, number / 100];
     match number {
-        0..10 => bytes.push(last(number)),
-        10..100 => bytes.extend_from_slice(&[last(tens), last(number)]),
-        100..1000 => bytes.extend_from_slice(&[last(hundreds), last(tens), last(number)]),
-        1000..10_000 => bytes.extend_from_slice(&[last(thousands), last(hundreds), last(tens), last(number)]),
-        _ => bytes.extend_from_slice(Digits::of(number).as_bytes()),
+        0..10 => bytes.extend_from_slice(&[before, last(number)]),
+        10..100 => bytes.extend_from_slice(&[before, last(tens), last(number)]),
+        100..1000 => bytes.extend_from_slice(&[before, last(hundreds), last(tens), last(number)]),
+        _ => push_long_number(before, number, bytes),
     }
+}
+
+#[inline(never)]
+fn push_long_number(before: u8, number: u64, bytes: &mut Vec<u8>) {
+    bytes.push(before);
+    bytes.extend_from_slice(Digits::of(number).as_bytes());
 }
 
 #[cfg(test)]
@@ -54,8 +59,8 @@ mod tests {
         let ends = (0..20).map(|digits| 10_u64.pow(digits));
         for number in ends.flat_map(|end| [end - 1, end, end + 1]).chain([1234, 9876, u64::MAX]) {
             let mut bytes = Vec::new();
-            push_digits(number, &mut bytes);
-            assert_eq!(bytes, number.to_string().as_bytes());
+            push_number(b'$', number, &mut bytes);
+            assert_eq!(bytes, format!("${number}").as_bytes());
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::figures::StorageStats;
 use crate::message::{Batch, Command, Op, Refusal, Reply};
 use crate::server::Server;
 use crate::session::Output;
-use crate::session::number::push_digits;
+use crate::session::number::push_number;
 use crate::session::output::Body;
 use crate::session::resp::admin;
 use crate::session::resp::commands::{Unit, Word};
@@ -257,8 +257,7 @@ impl Writer<'_> {
     #[inline]
     fn number(&mut self, mark: u8, number: usize) {
         let bytes = self.output.bytes();
-        bytes.push(mark);
-        push_digits(u64::try_from(number).unwrap_or(u64::MAX), bytes);
+        push_number(mark, u64::try_from(number).unwrap_or(u64::MAX), bytes);
         bytes.extend_from_slice(b"\r\n");
     }
 

@@ -1,44 +1,45 @@
 //! Requests in the form that most of them have: a `get` of one key, a `set` with one blank between its words.
 //!
-//! They take a way of their own, in one pass, with the same answer at its end. Whatever is unusual about a request is left
+//! They take a way of their own, in one pass, with the same operation at its end. Whatever is unusual about a request is left
 //! to those who know all forms.
 
 use memchr::memchr2;
 use wire::{Expiration, KEY_BYTES_MAX, StoreMode};
 
-use crate::message::{Command, Op, Payload, Span};
+use crate::message::{Command, Payload, Span};
 use crate::server::Server;
 use crate::session::number::read_short;
-use crate::session::text::Place;
 use crate::session::text::classic::Key;
 use crate::session::text::note::{Kind, Note, Traits};
+use crate::session::text::{Asked, Place};
 use crate::storage::log::is_inline;
 
 /// Bytes of `get ` and of `set `.
 const COMMAND_BYTES: usize = 4;
 
-/// The operation of a whole request at the front of the input, and its bytes.
+/// Takes a whole request at the front of the input, and says how long it is.
 #[inline]
-pub(super) fn op(place: Place<'_>, server: &Server) -> Option<(Op, usize)> {
+pub(super) fn take(place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Option<usize> {
     let (command, behind) = place.rest.split_first_chunk::<COMMAND_BYTES>()?;
     match command {
-        b"get " if !log::log_enabled!(log::Level::Trace) => get(behind, place, server),
-        b"set " if !log::log_enabled!(log::Level::Trace) => set(behind, place, server),
+        b"get " if !log::log_enabled!(log::Level::Trace) => get(behind, place, asked, server),
+        b"set " if !log::log_enabled!(log::Level::Trace) => set(behind, place, asked, server),
         _ => None,
     }
 }
 
 #[inline]
-fn get(behind: &[u8], place: Place<'_>, server: &Server) -> Option<(Op, usize)> {
+fn get(behind: &[u8], place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Option<usize> {
     let (word, b'\n', rest) = word(behind)? else { return None };
     let key = key(word.strip_suffix(b"\r").unwrap_or(word), place)?;
     let note = Note::new(Kind::VALUE, Traits::LAST);
-    Some((key.op(Command::Get, note, place, server), place.rest.len().saturating_sub(rest.len())))
+    asked.ops.push(key.op(Command::Get, note, place, server));
+    Some(place.rest.len().saturating_sub(rest.len()))
 }
 
 /// `set KEY FLAGS EXPTIME BYTES`, and the value.
 #[inline]
-fn set(behind: &[u8], place: Place<'_>, server: &Server) -> Option<(Op, usize)> {
+fn set(behind: &[u8], place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Option<usize> {
     let (word, b' ', rest) = word(behind)? else { return None };
     let (flags, rest) = read_short(rest, b' ')?;
     let (exptime, rest) = read_short(rest, b' ')?;
@@ -60,7 +61,8 @@ fn set(behind: &[u8], place: Place<'_>, server: &Server) -> Option<(Op, usize)> 
         value: Payload::Inline(Span::new(value_at, value_len)),
     };
     let note = Note::new(Kind::STORE, Traits::NONE);
-    Some((key(word, place)?.op(command, note, place, server), bytes))
+    asked.ops.push(key(word, place)?.op(command, note, place, server));
+    Some(bytes)
 }
 
 /// The key behind the command.

@@ -4,7 +4,7 @@ use crate::figures::Group;
 use crate::message::{Batch, Command, Op, Refusal, Reply};
 use crate::server::Server;
 use crate::session::Output;
-use crate::session::number::push_digits;
+use crate::session::number::push_number;
 use crate::session::output::Body;
 use crate::session::text::note::{Kind, Note, Saying, Traits};
 use crate::stats;
@@ -33,10 +33,10 @@ pub(super) fn value(
             let bytes = output.bytes();
             bytes.extend_from_slice(b"VALUE ");
             bytes.extend_from_slice(batch.input.filled().get(op.key.range()).unwrap_or_default());
-            number(b' ', u64::from(*flags), bytes);
-            number(b' ', len(body.len()), bytes);
+            push_number(b' ', u64::from(*flags), bytes);
+            push_number(b' ', len(body.len()), bytes);
             if note.traits.has(Traits::WITH_CAS) {
-                number(b' ', wire::Cas::to_wire(*cas), bytes);
+                push_number(b' ', wire::Cas::to_wire(*cas), bytes);
             }
             bytes.extend_from_slice(b"\r\n");
             body.append_to(output);
@@ -143,13 +143,6 @@ fn statistics(op: &Op, reply: &Reply, server: &Server, output: &mut Output) {
 pub(super) fn line(text: &str, output: &mut Output) {
     output.bytes().extend_from_slice(text.as_bytes());
     output.bytes().extend_from_slice(b"\r\n");
-}
-
-/// A number behind a byte.
-#[inline]
-pub(super) fn number(before: u8, number: u64, bytes: &mut Vec<u8>) {
-    bytes.push(before);
-    push_digits(number, bytes);
 }
 
 /// A length as a number.
