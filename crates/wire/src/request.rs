@@ -388,13 +388,13 @@ impl<'a> Command<'a> {
 
     #[inline]
     fn store(mode: StoreMode, packet: &Packet<'a, RequestHeader>, cas: Option<Cas>) -> Option<Self> {
-        let extras = StoreExtras::ref_from_bytes(packet.extras).ok()?;
+        let (flags, expiration) = store_extras(packet.extras)?;
         Some(Self::Store {
             mode,
             key: Key::new(packet.key).ok()?,
             value: packet.value,
-            flags: extras.flags.get(),
-            expiration: Expiration::from_wire(extras.expiration.get()),
+            flags,
+            expiration,
             cas,
         })
     }
@@ -527,6 +527,14 @@ impl RequestHead {
         let bytes = self.packed.as_bytes();
         bytes.get(..self.len).unwrap_or(bytes)
     }
+}
+
+/// Flags and expiration in the extras of SET, ADD and REPLACE; `None` where they are not as long as they must be.
+#[inline]
+#[must_use]
+pub fn store_extras(extras: &[u8]) -> Option<(u32, Expiration)> {
+    let extras = StoreExtras::ref_from_bytes(extras).ok()?;
+    Some((extras.flags.get(), Expiration::from_wire(extras.expiration.get())))
 }
 
 #[inline]

@@ -8,9 +8,10 @@ pub(super) mod stranger;
 
 use wire::{
     Cas, Command as Request, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Header, Hit, KEY_BYTES_MAX, KeyEcho,
-    Loudness, Next as After, Opcode, Packet, Reject, RequestHeader, Response, Split, Status, shape,
+    Loudness, Next as After, Opcode, Packet, Reject, RequestHeader, Response, Split, Status, StoreMode,
+    shape,
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::config::{Flush, Watch};
 use crate::figures::Group;
@@ -34,9 +35,8 @@ pub(super) fn parse(batch: &mut Batch, input: Span, server: &Server) -> Parsed {
     let mut at = input.range().start;
     let next = loop {
         let rest = batch.input.filled().get(at..input.end()).unwrap_or_default();
-        if let Some(op) = get_op(rest, at, server) {
-            at = op.key.end();
-            batch.ops.push(op);
+        if let Some(bytes) = take_plain(rest, at, server, &mut batch.ops) {
+            at = at.saturating_add(bytes);
             continue;
         }
         match step(rest, at, server) {
@@ -89,19 +89,34 @@ enum Step {
     Incomplete(Next),
 }
 
-/// The operation of a whole and well-formed GET at the front of `rest`, which begins at `at` in the batch's input. Most of
-/// what comes is one, so it takes a way of its own, with the same answer at its end.
+/// Takes a whole and well-formed GET or SET at the front of `rest`, which begins at `at` in the batch's input, and says how
+/// long it is. Most of what comes is one, so it takes a way of its own, with the same operation at its end.
 #[inline]
-fn get_op(rest: &[u8], at: usize, server: &Server) -> Option<Op> {
+fn take_plain(rest: &[u8], at: usize, server: &Server, ops: &mut Vec<Op>) -> Option<usize> {
     let Ok(Split::Whole { packet, .. }) = wire::split::<RequestHeader>(rest, FRAME_BODY_BYTES_MAX) else {
         return None;
     };
-    let is_get = matches!(packet.header.opcode, Opcode::GET | Opcode::GETQ | Opcode::GETK | Opcode::GETKQ);
-    let is_well_formed = packet.extras.is_empty()
-        && packet.value.is_empty()
-        && (1..=KEY_BYTES_MAX).contains(&packet.key.len());
-    (is_get && is_well_formed && !log::log_enabled!(log::Level::Trace))
-        .then(|| keyed_op(Command::Get, &packet, at, server))
+    if !(1..=KEY_BYTES_MAX).contains(&packet.key.len()) || log::log_enabled!(log::Level::Trace) {
+        return None;
+    }
+    match packet.header.opcode {
+        Opcode::GET | Opcode::GETQ | Opcode::GETK | Opcode::GETKQ
+            if packet.extras.is_empty() && packet.value.is_empty() =>
+        {
+            ops.push(keyed_op(Command::Get, &packet, at, server));
+            Some(HEADER_BYTES.saturating_add(packet.key.len()))
+        }
+        Opcode::SET | Opcode::SETQ if is_taken_at_once(&packet, server) => {
+            let (flags, expiration) = wire::request::store_extras(packet.extras)?;
+            let cas = Cas::from_wire(packet.header.cas.get()).map(Cas::get);
+            let head_bytes = head_bytes(packet.header);
+            let value = Payload::Inline(Span::new(at.saturating_add(head_bytes), packet.value.len()));
+            let command = Command::Store { mode: StoreMode::Set, flags, expiration, cas, value };
+            ops.push(keyed_op(command, &packet, at, server));
+            Some(head_bytes.saturating_add(packet.value.len()))
+        }
+        _ => None,
+    }
 }
 
 /// `rest` begins at `at` in the batch's input.
@@ -176,24 +191,30 @@ fn step_before_value(
     at: usize,
     server: &Server,
 ) -> Option<Step> {
-    let (head_bytes, value_bytes) = (head_bytes(packet.header), packet.value_len());
-    let is_too_large = value_bytes > server.config.item_bytes_max;
-    if !is_too_large
-        && is_inline(usize::from(packet.header.key_len()), value_bytes, server.config.memory_bytes_max)
-    {
+    if is_taken_at_once(packet, server) {
         return None;
     }
+    let (head_bytes, value_bytes) = (head_bytes(packet.header), packet.value_len());
     if available < head_bytes {
         return Some(Step::Incomplete(Next::Read { missing: head_bytes.saturating_sub(available) }));
     }
-    if is_too_large {
+    if value_bytes > server.config.item_bytes_max {
         let op = unstorable(packet, at, Refusal::TooLarge, server);
         return Some(Step::Answer { op, bytes: head_bytes.saturating_add(value_bytes) });
     }
     Some(Step::Incomplete(Next::ReadLarge { head_bytes, value_bytes }))
 }
 
+/// Whether a value is so short that it is taken together with its request.
+#[inline]
+fn is_taken_at_once(packet: &Packet<'_, RequestHeader>, server: &Server) -> bool {
+    let (key_bytes, value_bytes) = (usize::from(packet.header.key_len()), packet.value_len());
+    value_bytes <= server.config.item_bytes_max
+        && is_inline(key_bytes, value_bytes, server.config.memory_bytes_max)
+}
+
 /// The answer to a request that is refused, and what it does to the connection.
+#[cold]
 fn refuse(reject: Reject, rest: &[u8], at: usize) -> Step {
     log::debug!("refused a request: {reject}");
     let Ok((header, _)) = RequestHeader::ref_from_prefix(rest) else {
@@ -237,6 +258,7 @@ fn takes_value(opcode: Opcode) -> bool {
 }
 
 /// Bytes of header, extras and key.
+#[inline]
 fn head_bytes(header: &RequestHeader) -> usize {
     HEADER_BYTES.saturating_add(usize::from(header.extras_len)).saturating_add(usize::from(header.key_len()))
 }
@@ -357,16 +379,28 @@ impl Note {
 }
 
 /// See [`Session::render`](crate::session::Session::render).
+#[inline]
 pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
     let note = Note::of_tag(op.tag);
     if !note.status.is_ok() {
         return error(note, note.status, output);
     }
-    let is_quiet = note.opcode.loudness() == Loudness::Quiet;
     match reply {
         Reply::Hit { flags, cas, value } => hit(note, op, *flags, *cas, *value, batch, output),
+        Reply::Stored { .. } if is_quiet(note) => {}
+        Reply::Stored { cas } => {
+            output.bytes().extend_from_slice(success(note, *cas).header().as_bytes());
+        }
+        _ => render_other(note, op, reply, batch, server, output),
+    }
+}
+
+/// The same, for what is answered less often.
+#[inline(never)]
+fn render_other(note: Note, op: &Op, reply: &Reply, batch: &Batch, server: &Server, output: &mut Output) {
+    match reply {
         Reply::NotFound => miss(note, op, batch, output),
-        Reply::Done | Reply::Stored { .. } | Reply::Counted { .. } if is_quiet => {}
+        Reply::Done | Reply::Counted { .. } if is_quiet(note) => {}
         Reply::Done if note.opcode == Opcode::VERSION => {
             let value = crate::VERSION.as_bytes();
             answer(Response { value, ..success(note, None) }, output);
@@ -376,7 +410,6 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
             answer(Response { value: told.as_bytes(), ..success(note, None) }, output);
         }
         Reply::Done => answer(success(note, None), output),
-        Reply::Stored { cas } => answer(success(note, *cas), output),
         Reply::Counted { value, cas } => {
             answer(Response { value: &value.to_be_bytes(), ..success(note, *cas) }, output);
         }
@@ -389,6 +422,8 @@ pub(super) fn render(op: &Op, reply: &Reply, batch: &Batch, server: &Server, out
         Reply::NonNumeric => error(note, Status::NON_NUMERIC, output),
         Reply::Refused(Refusal::TooLarge) => error(note, Status::TOO_LARGE, output),
         Reply::Refused(Refusal::OutOfMemory) => error(note, Status::OUT_OF_MEMORY, output),
+        // These were worded already.
+        Reply::Hit { .. } | Reply::Stored { .. } => {}
         // Nothing in this protocol asks for it.
         Reply::Scanned(_)
         | Reply::Snapshot(_)
@@ -421,12 +456,27 @@ fn too_many_wait(note: Note, output: &mut Output) {
 
 #[inline]
 fn hit(note: Note, op: &Op, flags: u32, cas: Option<Cas>, value: Value, batch: &Batch, output: &mut Output) {
-    let key = match echo(note.opcode) {
-        KeyEcho::With => batch.input.filled().get(op.key.range()).unwrap_or_default(),
-        KeyEcho::Without => &[],
-    };
-    let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
     let body = Body::of(value, batch);
+    if echo(note.opcode) == KeyEcho::With {
+        return hit_with_key(note, op, flags, cas, body, batch, output);
+    }
+    let head = Hit::new(note.opcode, note.opaque, cas, flags, 0, body.len());
+    output.bytes().extend_from_slice(head.as_bytes());
+    body.append_to(output);
+}
+
+#[inline(never)]
+fn hit_with_key(
+    note: Note,
+    op: &Op,
+    flags: u32,
+    cas: Option<Cas>,
+    body: Body<'_>,
+    batch: &Batch,
+    output: &mut Output,
+) {
+    let key = batch.input.filled().get(op.key.range()).unwrap_or_default();
+    let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
     let head = Hit::new(note.opcode, note.opaque, cas, flags, key_len, body.len());
     output.bytes().extend_from_slice(head.as_bytes());
     output.bytes().extend_from_slice(key);
@@ -456,10 +506,15 @@ fn echo(opcode: Opcode) -> KeyEcho {
     }
 }
 
+fn is_quiet(note: Note) -> bool {
+    note.opcode.loudness() == Loudness::Quiet
+}
+
 fn success(note: Note, cas: Option<Cas>) -> Response<'static> {
     Response::empty(note.opcode, Status::OK, note.opaque, cas)
 }
 
+#[inline(never)]
 fn error(note: Note, status: Status, output: &mut Output) {
     answer(Response::error(note.opcode, status, note.opaque), output);
 }

@@ -18,6 +18,7 @@
 
 pub mod binary;
 pub mod gate;
+mod number;
 pub mod output;
 pub mod resp;
 pub mod text;

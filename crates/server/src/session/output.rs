@@ -152,6 +152,8 @@ impl Output {
         self.push(Held::Lent(value));
     }
 
+    // Kept apart from those who append short values.
+    #[inline(never)]
     fn push(&mut self, value: Held) {
         self.value_bytes = self.value_bytes.saturating_add(value.bytes().len());
         self.values.push((self.bytes.len(), value));

@@ -179,6 +179,10 @@ pub(super) static TABLE: &[Row] = {
     }
 };
 
+/// The places of the two that are asked for most.
+pub(super) const GET: u8 = 0;
+pub(super) const SET: u8 = 1;
+
 /// The command of this name, in whatever case.
 #[inline]
 pub(super) fn find(name: &[u8]) -> Option<(u8, &'static Row)> {
@@ -264,7 +268,8 @@ pub(super) fn key_command(word: Word) -> Command {
     }
 }
 
-/// What one key and value of several ask of it.
+/// What one key and value of several ask of it, or both alone.
+#[inline]
 pub(super) fn pair_command(word: Word, value: Payload) -> Command {
     let when = if word == Word::MSetNx { PutWhen::Unguarded } else { PutWhen::Always };
     Command::Put(Put { when, expiration: Some(Expiration::Never), old: Old::Untold, value })
@@ -474,6 +479,8 @@ mod tests {
             assert_eq!(found(&row.name.to_ascii_uppercase()), Some(at));
             assert_eq!(found(&format!("{}x", row.name)), None);
         }
+        let place_of = |name| find(name).map(|(at, _)| at);
+        assert_eq!((place_of(b"get"), place_of(b"set")), (Some(GET), Some(SET)));
         assert!(find(b"").is_none() && find(b"ge").is_none() && find(b"ge\xf4").is_none());
     }
 

@@ -6,6 +6,7 @@
 //! As in Redis, what stands behind a bulk string's bytes is passed over, not looked at.
 
 use crate::message::Span;
+use crate::session::number::read_short;
 use crate::storage::counter;
 
 /// Arguments of a request that are looked at, its name among them. No command that takes more needs them all at once.
@@ -83,6 +84,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next `N` bytes, and itself behind them.
+    #[inline]
+    pub(super) fn chunk<const N: usize>(self) -> Option<(&'a [u8; N], Self)> {
+        let (chunk, rest) = self.rest.split_first_chunk()?;
+        Some((chunk, Self { rest, at: self.at.saturating_add(N) }))
+    }
+
     /// The number of a request's arguments; none where that is 0 or less.
     #[inline]
     pub(super) fn array(&mut self) -> Result<usize, Stop> {
@@ -147,6 +155,14 @@ impl<'a> Reader<'a> {
             Some((first, line)) if *first == mark => line,
             Some((other, _)) => return Err(Stop::Broken(unmarked(*other))),
         };
+        // A zero before other digits makes it none.
+        if let Some((number, [_, rest @ ..])) = read_short(line, b'\r')
+            && !matches!(line, [b'0', b'0'..=b'9', ..])
+        {
+            self.at = self.at.saturating_add(self.rest.len().saturating_sub(rest.len()));
+            self.rest = rest;
+            return Ok(Some(i64::from(number)));
+        }
         let Some(end) = line.iter().take(LINE_BYTES_MAX).position(|byte| *byte == b'\r') else {
             let is_endless = line.len() >= LINE_BYTES_MAX;
             return Err(if is_endless { Stop::Broken(endless) } else { Stop::Missing(END_BYTES) });
@@ -156,16 +172,7 @@ impl<'a> Reader<'a> {
         };
         self.at = self.at.saturating_add(1).saturating_add(end).saturating_add(END_BYTES);
         self.rest = rest;
-        Ok(digits_of(line.get(..end).unwrap_or_default()))
-    }
-}
-
-/// Lengths are short: most have one digit or two.
-#[inline]
-fn digits_of(digits: &[u8]) -> Option<i64> {
-    match digits {
-        [digit @ b'0'..=b'9'] => Some(i64::from(digit.wrapping_sub(b'0'))),
-        _ => counter::parse_exact(digits),
+        Ok(counter::parse_exact(line.get(..end).unwrap_or_default()))
     }
 }
 

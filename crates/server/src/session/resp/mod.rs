@@ -3,6 +3,7 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | `frame` | arrays of bulk strings, piece by piece |
+//! | `plain` | what most requests look like |
 //! | `commands` | the commands, as a table, and what each asks of the storage thread |
 //! | `complaint` | what is wrong with a request, in Redis's words |
 //! | `render` | answers into bytes |
@@ -24,6 +25,7 @@ mod complaint;
 mod frame;
 mod glob;
 mod listing;
+mod plain;
 mod render;
 pub(super) mod stranger;
 
@@ -231,7 +233,10 @@ impl Resp {
     #[inline]
     fn step<'a>(&mut self, reader: Reader<'a>, desk: &mut Desk<'a>) -> Result<Reader<'a>, Halt> {
         match self.doing {
-            Doing::Nothing => self.request(reader, desk),
+            Doing::Nothing => match plain::request(reader, desk) {
+                Some(behind) => Ok(behind),
+                None => self.request(reader, desk),
+            },
             Doing::Keys(keys) => self.key(keys, reader, desk),
             Doing::Skipping { left } => self.skip_one(left, reader, desk),
             // It was taken out before.

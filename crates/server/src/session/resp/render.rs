@@ -4,6 +4,7 @@ use crate::figures::StorageStats;
 use crate::message::{Batch, Command, Op, Refusal, Reply};
 use crate::server::Server;
 use crate::session::Output;
+use crate::session::number::push_number;
 use crate::session::output::Body;
 use crate::session::resp::admin;
 use crate::session::resp::commands::{Unit, Word};
@@ -258,13 +259,7 @@ impl Writer<'_> {
     #[inline]
     fn number(&mut self, mark: u8, number: usize) {
         let bytes = self.output.bytes();
-        bytes.push(mark);
-        if let Ok(digit @ 0..10) = u8::try_from(number) {
-            bytes.push(b'0'.saturating_add(digit));
-        } else {
-            let digits = Digits::of(u64::try_from(number).unwrap_or(u64::MAX));
-            bytes.extend_from_slice(digits.as_bytes());
-        }
+        push_number(mark, u64::try_from(number).unwrap_or(u64::MAX), bytes);
         bytes.extend_from_slice(b"\r\n");
     }
 

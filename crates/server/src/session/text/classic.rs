@@ -5,11 +5,12 @@ use wire::{Concat, Direction, KEY_BYTES_MAX, OnMiss, StoreMode};
 use crate::config::Flush;
 use crate::figures::Group;
 use crate::message::{Command, Older, Op, Payload, Span};
+use crate::server::Server;
 use crate::session::text::keys::List;
 use crate::session::text::line::{Words, expiration, unsigned, unsigned_32, value_len};
 use crate::session::text::note::{Kind, Note, Saying, Traits};
 use crate::session::text::store::{Storing, Told, take_value};
-use crate::session::text::{Asked, Request, Step, admin};
+use crate::session::text::{Asked, Place, Request, Step, admin};
 
 /// Words of the longest line that is looked at word by word.
 const WORDS_MAX: usize = 8;
@@ -127,7 +128,7 @@ fn store(verb: Verb, mut words: Words<'_>, request: Request<'_>) -> Result<Stori
     // The last word, even where it stands for another one.
     let is_quiet = last.unwrap_or(if verb == Verb::Cas { cas } else { bytes }) == b"noreply";
     let wrong = Wrong { saying: Saying::BadLine, is_quiet };
-    let key = Key::of(placed_key, request).ok_or(wrong)?;
+    let key = Key::of(placed_key, request.place).ok_or(wrong)?;
     let flags = unsigned_32(flags).ok_or(wrong)?;
     let expiration = expiration(exptime).ok_or(wrong)?;
     let cas = unsigned(cas).ok_or(wrong)?;
@@ -261,7 +262,7 @@ impl<'a> Sentence<'a> {
 
     /// The first word as a key.
     fn key(&self, request: Request<'_>) -> Option<Key<'a>> {
-        Key::of((self.key_at, self.words().first()?), request)
+        Key::of((self.key_at, self.words().first()?), request.place)
     }
 }
 
@@ -275,8 +276,8 @@ pub(super) struct Key<'a> {
 impl<'a> Key<'a> {
     /// The word that begins at a place of a line, if it is short enough.
     #[inline]
-    pub(super) fn of((in_line, bytes): (usize, &'a [u8]), request: Request<'_>) -> Option<Self> {
-        (bytes.len() <= KEY_BYTES_MAX).then_some(Self { bytes, at: request.place.at.saturating_add(in_line) })
+    pub(super) fn of((in_line, bytes): (usize, &'a [u8]), place: Place<'_>) -> Option<Self> {
+        (bytes.len() <= KEY_BYTES_MAX).then_some(Self { bytes, at: place.at.saturating_add(in_line) })
     }
 
     pub(super) fn bytes(self) -> &'a [u8] {
@@ -285,11 +286,17 @@ impl<'a> Key<'a> {
 
     #[inline]
     pub(super) fn op(self, command: Command, note: Note, request: Request<'_>) -> Op {
+        self.op_at(command, note, request.place, request.server)
+    }
+
+    /// The same for a request that begins at `place`.
+    #[inline]
+    pub(super) fn op_at(self, command: Command, note: Note, place: Place<'_>, server: &Server) -> Op {
         Op {
             command,
             key: Span::new(self.at, self.bytes.len()),
-            hash: request.server.hash(self.bytes),
-            starts_at: Span::new(request.place.at, 0).start,
+            hash: server.hash(self.bytes),
+            starts_at: Span::new(place.at, 0).start,
             tag: note.to_tag(),
         }
     }

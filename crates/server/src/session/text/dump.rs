@@ -3,9 +3,10 @@
 use crate::message::{Batch, Command, Op, Reply, ScannedItem};
 use crate::server::Server;
 use crate::session::Output;
+use crate::session::number::push_number;
 use crate::session::text::base64;
 use crate::session::text::note::{Kind, Note, Saying, Traits};
-use crate::session::text::render::{len, number};
+use crate::session::text::render::len;
 use crate::storage::counter::Digits;
 
 /// Items of a page, about.
@@ -77,13 +78,13 @@ fn tell(item: &ScannedItem, key: &[u8], server: &Server, bytes: &mut Vec<u8>) {
         time => bytes.extend_from_slice(Digits::of(u64::from(time)).as_bytes()),
     }
     bytes.extend_from_slice(b" la");
-    number(b'=', u64::from(item.since), bytes);
+    push_number(b'=', u64::from(item.since), bytes);
     bytes.extend_from_slice(b" cas");
-    number(b'=', if server.config.cas_enabled() { item.cas } else { 0 }, bytes);
+    push_number(b'=', if server.config.cas_enabled() { item.cas } else { 0 }, bytes);
     let fetched: &[u8] = if item.fetched { b" fetch=yes" } else { b" fetch=no" };
     bytes.extend_from_slice(fetched);
     bytes.extend_from_slice(b" cls=1 size");
-    number(b'=', len(item.item_bytes), bytes);
+    push_number(b'=', len(item.item_bytes), bytes);
     bytes.push(b'\n');
 }
 

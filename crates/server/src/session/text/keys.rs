@@ -42,23 +42,6 @@ impl List {
         }
     }
 
-    /// The operation of a whole `get` of one key at the front of the input, and its bytes. Most of what comes is one, so it
-    /// takes a way of its own, with the same answer at its end.
-    #[inline]
-    pub(super) fn of_one(place: Place<'_>, server: &Server) -> Option<(Op, usize)> {
-        const COMMAND: &[u8] = b"get ";
-        let behind = place.rest.strip_prefix(COMMAND)?;
-        let end = memchr2(b' ', b'\n', behind.get(..KEY_BYTES_MAX.saturating_add(2)).unwrap_or(behind))?;
-        let (word, b'\n') = (behind.get(..end)?, behind.get(end)?) else { return None };
-        let key = word.strip_suffix(b"\r").unwrap_or(word);
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || log::log_enabled!(log::Level::Trace) {
-            return None;
-        }
-        let key_at = place.at.saturating_add(COMMAND.len());
-        let op = Self::GET.op(key, key_at, place.at, Traits::LAST, server);
-        Some((op, COMMAND.len().saturating_add(end).saturating_add(1)))
-    }
-
     /// All keys of a line, behind the words that say what is asked of them.
     #[inline]
     pub(super) fn whole(self, mut words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {

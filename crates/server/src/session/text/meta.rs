@@ -34,16 +34,16 @@ pub(super) fn request(what: u8, mut words: Words<'_>, request: Request<'_>, aske
         _ => return request.say(Saying::Error, asked),
     }
     let Some(key) = words.next_placed() else { return request.say(Saying::Error, asked) };
-    let Some(key) = Key::of(key, request) else { return request.say(Saying::BadLine, asked) };
+    let Some(key) = Key::of(key, request.place) else { return request.say(Saying::BadLine, asked) };
     let watch = if what == b'g' { request.server.config.watch } else { Watch::Refused };
-    let flags = Flags::of(words, key, 2, watch);
-    let made = flags.and_then(|flags| match what {
-        b'g' => Ok((flags, Kind::META_GET, get(&flags, asked))),
-        b'd' => Ok((flags, Kind::META_DELETE, delete(&flags, asked))),
-        _ => Ok((flags, Kind::META_COUNT, count(&flags, asked)?)),
+    let mut flags = Flags::default();
+    let made = flags.read(words, key, 2, watch).and_then(|()| match what {
+        b'g' => Ok((Kind::META_GET, get(&flags, asked))),
+        b'd' => Ok((Kind::META_DELETE, delete(&flags, asked))),
+        _ => Ok((Kind::META_COUNT, count(&flags, asked)?)),
     });
     match made {
-        Ok((flags, kind, command)) => {
+        Ok((kind, command)) => {
             let note = Note::new(kind, quiet(flags.has(b'q'))).of_line(request.line.text);
             asked.ops.push(key.op(command, note, request));
             asked.decodes_key = flags.has(b'b');
@@ -114,11 +114,16 @@ struct Flags {
 }
 
 impl Flags {
-    /// The flags among `words`, before which stand `words_before` others. What is wrong last is told, but for what
+    /// Takes the flags among `words`, before which stand `words_before` others. What is wrong last is told, but for what
     /// cannot be read any further.
     #[inline]
-    fn of(words: Words<'_>, key: Key<'_>, words_before: usize, watch: Watch) -> Result<Self, Wrong> {
-        let mut flags = Self::default();
+    fn read(
+        &mut self,
+        words: Words<'_>,
+        key: Key<'_>,
+        words_before: usize,
+        watch: Watch,
+    ) -> Result<(), Wrong> {
         let mut count = words_before;
         let mut wrong = None;
         let mut opaque_len = 0;
@@ -128,35 +133,35 @@ impl Flags {
                 return Err(Saying::MetaTooMany.into());
             }
             let Some((&letter, token)) = word.split_first() else { continue };
-            if letter >= 127 || flags.has(letter) {
+            if letter >= 127 || self.has(letter) {
                 return Err(Wrong::in_flags(Saying::MetaDuplicate));
             }
-            if letter == b't' && flags.touch.is_none() {
-                flags.tells_ttl = Moment::Before;
+            if letter == b't' && self.touch.is_none() {
+                self.tells_ttl = Moment::Before;
             }
             if letter == b'O' {
                 opaque_len = word.len();
             }
-            match flags.take(letter, token, key, watch) {
-                Ok(()) => flags.seen |= 1_u128.wrapping_shl(u32::from(letter)),
-                Err(Saying::MetaInvalid) => return Err(Wrong::in_flags(Saying::MetaInvalid)),
-                Err(saying) => {
-                    flags.seen |= 1_u128.wrapping_shl(u32::from(letter));
-                    wrong = Some(saying);
-                }
+            let outcome = self.take(letter, token, key, watch);
+            if outcome == Err(Saying::MetaInvalid) {
+                return Err(Wrong::in_flags(Saying::MetaInvalid));
             }
+            self.seen |= 1_u128.wrapping_shl(u32::from(letter));
+            wrong = outcome.err().or(wrong);
         }
         match wrong {
             Some(saying) => Err(Wrong::in_flags(saying)),
             None if opaque_len > OPAQUE_BYTES_MAX => Err(Saying::MetaOpaque.into()),
-            None => Ok(flags),
+            None => Ok(()),
         }
     }
 
+    #[inline]
     fn has(&self, letter: u8) -> bool {
         self.seen.wrapping_shr(u32::from(letter)) & 1 == 1
     }
 
+    #[inline]
     fn take(&mut self, letter: u8, token: &[u8], key: Key<'_>, watch: Watch) -> Result<(), Saying> {
         match letter {
             b'k' | b's' | b't' | b'c' | b'f' | b'v' | b'h' | b'l' | b'u' | b'q' | b'x' | b'I' | b'O'
@@ -254,7 +259,7 @@ fn count(flags: &Flags, asked: &mut Asked<'_>) -> Result<Command, Wrong> {
 
 /// `me KEY [b]`.
 fn debug(mut words: Words<'_>, request: Request<'_>, asked: &mut Asked<'_>) -> Step {
-    let key = words.next_placed().and_then(|key| Key::of(key, request));
+    let key = words.next_placed().and_then(|key| Key::of(key, request.place));
     let is_encoded = words.next() == Some(b"b");
     let mut room = [0; KEY_BYTES_MAX];
     let Some(key) = key.filter(|key| !is_encoded || base64::decode(key.bytes(), &mut room).is_some()) else {
@@ -286,9 +291,10 @@ pub(super) fn storing(words: Words<'_>, request: Request<'_>) -> Option<Storing>
 #[inline]
 fn parse_set(mut words: Words<'_>, request: Request<'_>) -> Result<Storing, (Saying, Option<usize>)> {
     let key = words.next_placed().ok_or((Saying::Error, None))?;
-    let key = Key::of(key, request).ok_or((Saying::BadLine, None))?;
+    let key = Key::of(key, request.place).ok_or((Saying::BadLine, None))?;
     let value_len = words.next().and_then(value_len).ok_or((Saying::BadLine, None))?;
-    let flags = Flags::of(words, key, 3, Watch::Refused).map_err(|wrong| (wrong.saying, Some(value_len)))?;
+    let mut flags = Flags::default();
+    flags.read(words, key, 3, Watch::Refused).map_err(|wrong| (wrong.saying, Some(value_len)))?;
     let (command, meta) = store(&flags).map_err(|saying| (saying, Some(value_len)))?;
     let note = Note::new(Kind::META_SET, quiet(flags.has(b'q'))).of_line(request.line.text);
     Ok(Storing {

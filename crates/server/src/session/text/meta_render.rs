@@ -8,11 +8,12 @@ use wire::Cas;
 
 use crate::message::{Batch, Op, Refusal, Reply, State, Told};
 use crate::session::Output;
+use crate::session::number::push_number;
 use crate::session::output::Body;
 use crate::session::text::line::Words;
 use crate::session::text::meta::asks_for_version;
 use crate::session::text::note::{Kind, Note, Traits};
-use crate::session::text::render::{len, line, number, refused};
+use crate::session::text::render::{len, line, refused};
 use crate::storage::counter::Digits;
 
 /// What the flags of an answer tell.
@@ -130,9 +131,9 @@ fn word(word: &[u8], bytes: &mut Vec<u8>) {
 
 #[inline]
 fn told(before: &[u8], number: Option<u64>, bytes: &mut Vec<u8>) {
-    if let Some(number) = number {
+    if let (Some(number), [before @ .., last]) = (number, before) {
         bytes.extend_from_slice(before);
-        bytes.extend_from_slice(Digits::of(number).as_bytes());
+        push_number(*last, number, bytes);
     }
 }
 
@@ -157,7 +158,7 @@ fn got(request: &Request<'_>, reply: &Reply, batch: &Batch, output: &mut Output)
     let bytes = output.bytes();
     if body.is_some() {
         bytes.extend_from_slice(b"VA");
-        number(b' ', size, bytes);
+        push_number(b' ', size, bytes);
     } else {
         bytes.extend_from_slice(b"HD");
     }
@@ -234,7 +235,7 @@ fn counted(request: &Request<'_>, reply: &Reply, output: &mut Output) {
     let bytes = output.bytes();
     if is_told {
         bytes.extend_from_slice(b"VA");
-        number(b' ', len(digits.as_bytes().len()), bytes);
+        push_number(b' ', len(digits.as_bytes().len()), bytes);
     } else {
         bytes.extend_from_slice(b"HD");
     }

@@ -1,9 +1,9 @@
 //! memcached's text protocol, classic and meta.
 //!
-//! A request is a line, and behind it a value where the line says so. What a line asks for is told in `classic` and
-//! `meta`, for operators in `admin`; `store` takes the values, `keys` the lists of keys that are longer than a line,
-//! and `render` and `meta_render` word the answers. Nothing of a request is kept but its `Note`: what the
-//! answer repeats of the line is read there again.
+//! A request is a line, and behind it a value where the line says so. `plain` takes the requests that most are. What any
+//! other line asks for is told in `classic` and `meta`, for operators in `admin`; `store` takes the values, `keys` the lists
+//! of keys that are longer than a line, and `render` and `meta_render` word the answers. Nothing of a request is kept but
+//! its `Note`: what the answer repeats of the line is read there again.
 
 mod admin;
 mod base64;
@@ -14,6 +14,7 @@ mod line;
 mod meta;
 mod meta_render;
 mod note;
+mod plain;
 mod render;
 mod store;
 pub(super) mod stranger;
@@ -125,10 +126,7 @@ impl Text {
     #[inline]
     fn step(&mut self, place: Place<'_>, asked: &mut Asked<'_>, server: &Server) -> Step {
         match self.state {
-            State::Line if let Some((op, bytes)) = List::of_one(place, server) => {
-                asked.ops.push(op);
-                Step::Done { bytes }
-            }
+            State::Line if let Some(bytes) = plain::take(place, asked, server) => Step::Done { bytes },
             State::Line => match Front::of(place.rest) {
                 Front::Line(line) => Request { line, place, server }.ask(asked),
                 Front::Part => Step::Incomplete(Next::Read { missing: 1 }),

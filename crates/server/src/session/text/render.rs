@@ -4,10 +4,15 @@ use crate::figures::Group;
 use crate::message::{Batch, Command, Op, Refusal, Reply};
 use crate::server::Server;
 use crate::session::Output;
+use crate::session::number::push_number;
 use crate::session::output::Body;
 use crate::session::text::note::{Kind, Note, Saying, Traits};
 use crate::stats;
 use crate::storage::counter::Digits;
+
+/// What stands behind a value, and behind the last one.
+const VALUE_END: &[u8] = b"\r\n";
+const VALUE_AND_LIST_END: &[u8] = b"\r\nEND\r\n";
 
 /// An answer of many keys cannot go on.
 #[derive(Debug)]
@@ -28,14 +33,16 @@ pub(super) fn value(
             let bytes = output.bytes();
             bytes.extend_from_slice(b"VALUE ");
             bytes.extend_from_slice(batch.input.filled().get(op.key.range()).unwrap_or_default());
-            number(b' ', u64::from(*flags), bytes);
-            number(b' ', len(body.len()), bytes);
+            push_number(b' ', u64::from(*flags), bytes);
+            push_number(b' ', len(body.len()), bytes);
             if note.traits.has(Traits::WITH_CAS) {
-                number(b' ', wire::Cas::to_wire(*cas), bytes);
+                push_number(b' ', wire::Cas::to_wire(*cas), bytes);
             }
             bytes.extend_from_slice(b"\r\n");
             body.append_to(output);
-            output.bytes().extend_from_slice(b"\r\n");
+            let is_last = note.traits.has(Traits::LAST);
+            output.bytes().extend_from_slice(if is_last { VALUE_AND_LIST_END } else { VALUE_END });
+            return Ok(());
         }
         Reply::Refused(_) => {
             line("SERVER_ERROR out of memory writing get response", output);
@@ -136,13 +143,6 @@ fn statistics(op: &Op, reply: &Reply, server: &Server, output: &mut Output) {
 pub(super) fn line(text: &str, output: &mut Output) {
     output.bytes().extend_from_slice(text.as_bytes());
     output.bytes().extend_from_slice(b"\r\n");
-}
-
-/// A number behind a byte.
-#[inline]
-pub(super) fn number(before: u8, number: u64, bytes: &mut Vec<u8>) {
-    bytes.push(before);
-    bytes.extend_from_slice(Digits::of(number).as_bytes());
 }
 
 /// A length as a number.
