@@ -46,6 +46,7 @@ pub struct Index {
     tables: Box<[Table]>,
     len: usize,
     table_bytes: usize,
+    changes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +95,7 @@ impl Index {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let count = (limit_bytes / LIMIT_BYTES_PER_TABLE).clamp(TABLES_MIN, TABLES_MAX);
-        Self { tables: (0..count).map(|_| Table::default()).collect(), len: 0, table_bytes: 0 }
+        Self { tables: (0..count).map(|_| Table::default()).collect(), len: 0, table_bytes: 0, changes: 0 }
     }
 
     /// Items in it.
@@ -121,6 +122,13 @@ impl Index {
         self.tables.iter().map(|table| table.entries.capacity()).sum()
     }
 
+    /// How often an entry has come, gone, or got another address. As long as that stays, what was found is found again.
+    #[must_use]
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The record with this hash that `is_same` accepts.
     pub fn find(&self, hash: KeyHash, is_same: impl Fn(Address) -> bool) -> Option<Address> {
         let kept = kept_bits(hash);
@@ -130,6 +138,7 @@ impl Index {
 
     /// Enters a record, in the place of the one that `is_same` accepts, which is returned.
     pub fn put(&mut self, hash: KeyHash, new: Address, is_same: impl Fn(Address) -> bool) -> Option<Address> {
+        self.changes += 1;
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
         let before = table.entries.allocation_size();
@@ -151,6 +160,7 @@ impl Index {
 
     /// Takes a record out.
     pub fn remove(&mut self, hash: KeyHash, address: Address) {
+        self.changes += 1;
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
         match table.entries.find_entry(table_hash(kept), |entry| entry.address() == address) {
@@ -188,6 +198,7 @@ impl Index {
 
     /// Says where a record has been moved to.
     pub fn relocate(&mut self, hash: KeyHash, from: Address, to: Address) {
+        self.changes += 1;
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
         match table.entries.find_mut(table_hash(kept), |entry| entry.address() == from) {

@@ -1,5 +1,7 @@
 //! Items: finding, writing and ending them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use wire::Cas;
 
@@ -10,7 +12,7 @@ use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
 use crate::storage::log::record::{FETCHED, LARGE, Meta, OWN_CAS, RecordHeader};
-use crate::storage::log::{self, Address, Queue, Stored};
+use crate::storage::log::{Address, Queue, Stored};
 
 /// `stats sizes` counts items by multiples of this.
 const SIZE_STEP_BYTES: usize = 32;
@@ -19,6 +21,8 @@ const SIZE_STEP_BYTES: usize = 32;
 pub(super) struct Item<'a> {
     pub(super) key: &'a [u8],
     pub(super) hash: KeyHash,
+    /// Where it was likely to lie when it was looked up ahead.
+    pub(super) likely: Option<Address>,
 }
 
 /// The value of a write, before it has a place.
@@ -99,7 +103,13 @@ impl Engine {
 
     /// The item under a key, whatever has become of it.
     pub(super) fn find(&self, item: Item<'_>) -> Option<Address> {
-        self.index.find(item.hash, |at| self.log.key(at) == item.key)
+        let is_same = |at: &Address| self.log.key(*at) == item.key;
+        if self.index.changes() == self.likely_as_of
+            && let Some(at) = item.likely.filter(is_same)
+        {
+            return Some(at);
+        }
+        self.index.find(item.hash, |at| is_same(&at))
     }
 
     fn lookup_life(&mut self, item: Item<'_>) -> Result<Address, Option<Life>> {
@@ -196,15 +206,9 @@ impl Engine {
 
     /// Writes over the old item where it lies. Says whether it could.
     fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &NewValue<'_>) -> bool {
-        let before = self.log.header(at).item_bytes();
-        // What was written elsewhere would be the newest of its queue; what stays has one more round before it.
-        let header = header.with_frequency_min(1);
-        let done = self.log.rewrite(at, &header, value.bytes());
-        if done {
-            self.account(before, Track::Leave);
-            self.account(header.item_bytes(), Track::Enter);
-        }
-        done
+        // What was written elsewhere would be the newest of its queue; what stays has one more round before it. It takes
+        // as many bytes as before, so there is nothing to account for.
+        self.log.rewrite(at, &header.with_frequency_min(1), value.bytes())
     }
 
     /// Writes an item to the end of the log: of the old item's queue, if there is one, of main if it was evicted
@@ -243,7 +247,7 @@ impl Engine {
 
     /// Whether an item with a value of so many bytes lies in the log whole.
     pub(super) fn is_inline(&self, item: Item<'_>, value_bytes: usize) -> bool {
-        log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max)
+        self.log.is_inline(item.key.len(), value_bytes)
     }
 
     /// A block with the bytes of both parts, for which room is made first: items may have been moved and evicted.
@@ -294,6 +298,7 @@ impl Engine {
     }
 
     /// Takes out an item that is gone already: it has expired, or was flushed.
+    #[cold]
     pub(super) fn reclaim(&mut self, at: Address) {
         self.counters.reclaimed += 1;
         if !self.log.header(at).is(FETCHED) {
@@ -341,15 +346,21 @@ impl Engine {
             Track::Enter => self.item_bytes += item_bytes,
             Track::Leave => self.item_bytes -= item_bytes,
         }
-        let Some(sizes) = &mut self.sizes else { return };
-        let step = item_bytes.next_multiple_of(SIZE_STEP_BYTES);
-        let count = sizes.entry(step).or_default();
-        match track {
-            Track::Enter => *count += 1,
-            Track::Leave => *count -= 1,
+        if let Some(sizes) = &mut self.sizes {
+            track_size(sizes, item_bytes, track);
         }
-        if *count == 0 {
-            sizes.remove(&step);
-        }
+    }
+}
+
+#[cold]
+fn track_size(sizes: &mut BTreeMap<usize, u64>, item_bytes: usize, track: Track) {
+    let step = item_bytes.next_multiple_of(SIZE_STEP_BYTES);
+    let count = sizes.entry(step).or_default();
+    match track {
+        Track::Enter => *count += 1,
+        Track::Leave => *count -= 1,
+    }
+    if *count == 0 {
+        sizes.remove(&step);
     }
 }

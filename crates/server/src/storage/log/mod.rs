@@ -103,6 +103,7 @@ impl Queue {
 #[derive(Debug)]
 pub struct Log {
     pages: Pages,
+    /// A power of two.
     segment_bytes: usize,
     segments: Vec<Segment>,
     small: Line,
@@ -197,7 +198,11 @@ pub fn segment_bytes(limit_bytes: usize) -> usize {
 /// Whether an item lies in the log whole. A larger one keeps its value in a block.
 #[must_use]
 pub fn is_inline(key_len: usize, value_len: usize, limit_bytes: usize) -> bool {
-    record_bytes(key_len, value_len) <= segment_bytes(limit_bytes) / RECORDS_PER_SEGMENT_MIN
+    is_inline_in(segment_bytes(limit_bytes), key_len, value_len)
+}
+
+fn is_inline_in(segment_bytes: usize, key_len: usize, value_len: usize) -> bool {
+    record_bytes(key_len, value_len) <= segment_bytes / RECORDS_PER_SEGMENT_MIN
 }
 
 /// Segments: taking and giving back.
@@ -233,6 +238,13 @@ impl Log {
     #[must_use]
     pub fn segment_bytes(&self) -> usize {
         self.segment_bytes
+    }
+
+    /// Whether an item lies in this log whole; see [`is_inline`].
+    #[must_use]
+    #[inline]
+    pub fn is_inline(&self, key_len: usize, value_len: usize) -> bool {
+        is_inline_in(self.segment_bytes, key_len, value_len)
     }
 
     /// Segments there are, free or not.
@@ -284,7 +296,7 @@ impl Log {
     pub fn free_segments(&self, reserve: usize, bytes_left: usize) -> usize {
         let warm = self.warm.len().saturating_sub(reserve);
         let cold = self.cold.len().saturating_sub(reserve.saturating_sub(self.warm.len()));
-        warm + cold.min(bytes_left / self.segment_bytes)
+        warm + cold.min(bytes_left >> self.segment_bytes.trailing_zeros())
     }
 
     /// Bytes of live records in the log.
@@ -434,7 +446,7 @@ impl Log {
     }
 
     fn segment_of(&self, at: Address) -> u32 {
-        (at.bytes() / self.segment_bytes) as u32
+        (at.bytes() >> self.segment_bytes.trailing_zeros()) as u32
     }
 }
 
@@ -467,7 +479,7 @@ impl Log {
             to.copy_from_slice(part);
             room = behind;
         }
-        self.enter(offset)
+        self.enter(queue, offset)
     }
 
     /// Appends a copy of the record at `at`. That one is to be [ended](Self::end).
@@ -480,7 +492,7 @@ impl Log {
         let offset = self.take_room(queue, bytes);
         // SAFETY: as for `append`.
         unsafe { self.pages.copy(at.bytes(), offset, bytes) };
-        self.enter(offset)
+        self.enter(queue, offset)
     }
 
     /// The offset of `bytes` at the end of the open segment, which are then taken.
@@ -498,11 +510,10 @@ impl Log {
     }
 
     /// Takes note of what a new record brings besides its bytes.
-    fn enter(&mut self, offset: usize) -> Address {
+    fn enter(&mut self, queue: Queue, offset: usize) -> Address {
         let at = Address::from_bytes(offset);
         self.note_expiration(at);
         let block_bytes = self.block_bytes(at);
-        let queue = self.queue_of(at);
         self.line_mut(queue).block_bytes += block_bytes;
         at
     }
