@@ -258,14 +258,18 @@ impl Engine {
         if keyed().nth(1).is_none() {
             return;
         }
-        for op in keyed() {
-            self.index.prefetch_table(op.hash);
+        let mut tables = [None; LOOKUPS_AHEAD];
+        for (op, table) in ops.iter().zip(&mut tables).filter(|(op, _)| op.key.len > 0) {
+            *table = Some(self.index.prefetch_table(op.hash));
         }
-        for op in keyed() {
-            self.index.prefetch_bucket(op.hash);
+        for (op, table) in ops.iter().zip(&tables) {
+            if let Some(table) = table {
+                table.prefetch_bucket(op.hash);
+            }
         }
-        for (op, likely) in ops.iter().zip(likely).filter(|(op, _)| op.key.len > 0) {
-            *likely = self.index.likely(op.hash);
+        for ((op, table), likely) in ops.iter().zip(&tables).zip(likely) {
+            let Some(table) = table else { continue };
+            *likely = table.likely(op.hash);
             match *likely {
                 Some(at) => self.log.prefetch(at),
                 None => self.ghost.prefetch(op.hash),

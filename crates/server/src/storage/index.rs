@@ -23,8 +23,8 @@
 //! ones must not go on paying for a million entries.
 //!
 //! Looking up many keys at once goes in three steps, each of which asks for the memory that
-//! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Index::prefetch_bucket),
-//! [`likely`](Index::likely).
+//! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Table::prefetch_bucket),
+//! [`likely`](Table::likely).
 
 use std::ops::Range;
 
@@ -49,8 +49,9 @@ pub struct Index {
     changes: u64,
 }
 
+/// A sub-table.
 #[derive(Debug, Default)]
-struct Table {
+pub struct Table {
     entries: HashTable<Entry>,
     /// Where its control bytes begin, with the entries before them, last one first: a guess that follows from the
     /// address of one entry. It only serves to prefetch.
@@ -133,7 +134,7 @@ impl Index {
     pub fn find(&self, hash: KeyHash, is_same: impl Fn(Address) -> bool) -> Option<Address> {
         let kept = kept_bits(hash);
         let same = |entry: &Entry| entry.kept_bits() == kept && is_same(entry.address());
-        Some(self.tables[self.table_of(hash)].entries.find(table_hash(kept), same)?.address())
+        Some(self.table(hash).entries.find(table_hash(kept), same)?.address())
     }
 
     /// Enters a record, in the place of the one that `is_same` accepts, which is returned.
@@ -213,29 +214,24 @@ impl Index {
         self.find(hash, |at| at == address).is_some()
     }
 
-    /// Asks for the sub-table of this hash.
+    /// Asks for the sub-table of this hash, and says which it is.
+    #[must_use]
     #[inline]
-    pub fn prefetch_table(&self, hash: KeyHash) {
-        prefetch::line(std::ptr::from_ref(&self.tables[self.table_of(hash)]).cast());
+    pub fn prefetch_table(&self, hash: KeyHash) -> &Table {
+        let table = self.table(hash);
+        prefetch::line(std::ptr::from_ref(table).cast());
+        table
     }
 
     /// Asks for the place in its sub-table where this hash stands if it stands at the first place that is looked at.
     #[inline]
     pub fn prefetch_bucket(&self, hash: KeyHash) {
-        let table = &self.tables[self.table_of(hash)];
-        let buckets = table.entries.num_buckets();
-        // The same arithmetic as hashbrown's, whose number of buckets is a power of two.
-        let bucket = kept_bits(hash) as usize & buckets.wrapping_sub(1);
-        let control = std::ptr::without_provenance::<u8>(table.control);
-        prefetch::line(control.wrapping_add(bucket));
-        prefetch::line(control.wrapping_sub((bucket + 1) * size_of::<Entry>()));
+        self.table(hash).prefetch_bucket(hash);
     }
 
-    /// Where the record with this hash lies, if there is one: almost certainly, since only 24 bits are compared.
     #[inline]
-    #[must_use]
-    pub fn likely(&self, hash: KeyHash) -> Option<Address> {
-        self.find(hash, |_| true)
+    fn table(&self, hash: KeyHash) -> &Table {
+        &self.tables[self.table_of(hash)]
     }
 
     /// The sub-table of this hash.
@@ -246,6 +242,25 @@ impl Index {
 }
 
 impl Table {
+    /// See [`Index::prefetch_bucket`].
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: KeyHash) {
+        let buckets = self.entries.num_buckets();
+        // The same arithmetic as hashbrown's, whose number of buckets is a power of two.
+        let bucket = kept_bits(hash) as usize & buckets.wrapping_sub(1);
+        let control = std::ptr::without_provenance::<u8>(self.control);
+        prefetch::line(control.wrapping_add(bucket));
+        prefetch::line(control.wrapping_sub((bucket + 1) * size_of::<Entry>()));
+    }
+
+    /// Where the record with this hash lies, if there is one: almost certainly, since only 24 bits are compared.
+    #[inline]
+    #[must_use]
+    pub fn likely(&self, hash: KeyHash) -> Option<Address> {
+        let kept = kept_bits(hash);
+        Some(self.entries.find(table_hash(kept), |entry| entry.kept_bits() == kept)?.address())
+    }
+
     /// Makes it smaller, and says how many bytes that gave back.
     fn shrink(&mut self, capacity: usize) -> usize {
         let before = self.entries.allocation_size();
@@ -320,9 +335,8 @@ mod tests {
             index.remove(hash_of(n), at(n));
         }
         assert!(index.bytes() < full / 4, "{} of {full}", index.bytes());
-        assert!(
-            (95_000..100_000).all(|n| index.holds(hash_of(n), at(n)) && index.likely(hash_of(n)).is_some())
-        );
+        let is_likely = |hash| index.table(hash).likely(hash).is_some();
+        assert!((95_000..100_000).all(|n| index.holds(hash_of(n), at(n)) && is_likely(hash_of(n))));
         let told: usize = index.tables.iter().map(|table| table.entries.allocation_size()).sum();
         assert_eq!(index.bytes(), told + size_of_val(&*index.tables));
     }

@@ -67,11 +67,13 @@ enum Track {
 
 impl Engine {
     /// The item under a key, if it is there for anyone to see. One that has expired or was flushed goes.
+    #[inline]
     pub(super) fn lookup(&mut self, item: Item<'_>) -> Option<Address> {
         self.lookup_life(item).ok()
     }
 
     /// The same for a command that reads, which counts why there is nothing, and remembers that the item was read.
+    #[inline]
     pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
         let found = self.lookup_or_count(item);
         if let Some(at) = found {
@@ -102,6 +104,7 @@ impl Engine {
     }
 
     /// The item under a key, whatever has become of it.
+    #[inline]
     pub(super) fn find(&self, item: Item<'_>) -> Option<Address> {
         let is_same = |at: &Address| self.log.key(*at) == item.key;
         if self.index.changes() == self.likely_as_of
@@ -112,6 +115,7 @@ impl Engine {
         self.index.find(item.hash, |at| is_same(&at))
     }
 
+    #[inline]
     fn lookup_life(&mut self, item: Item<'_>) -> Result<Address, Option<Life>> {
         let at = self.find(item).ok_or(None)?;
         match self.flushes.life_of(self.log.header(at), self.now) {
@@ -205,6 +209,7 @@ impl Engine {
     }
 
     /// Writes over the old item where it lies. Says whether it could.
+    #[inline]
     fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &NewValue<'_>) -> bool {
         // What was written elsewhere would be the newest of its queue; what stays has one more round before it. It takes
         // as many bytes as before, so there is nothing to account for.
@@ -314,6 +319,7 @@ impl Engine {
     }
 
     /// The version of an item as clients are told it.
+    #[inline]
     pub(super) fn version(&self, at: Address) -> Option<Cas> {
         self.told(self.log.told_cas(at))
     }

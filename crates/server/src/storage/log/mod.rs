@@ -528,6 +528,7 @@ impl Log {
     /// # Panics
     /// Where the log has no record there, as for every address that the index does not hold.
     #[must_use]
+    #[inline]
     pub fn record(&self, at: Address) -> Record<'_> {
         let header = self.header(at);
         let key = self.key(at);
@@ -595,6 +596,7 @@ impl Log {
     /// Lends the value of the record at `at`, and keeps its segment until it is let go: `None` for a small one, which is
     /// to be copied, and for one that lies in a block, which has holders of its own.
     #[must_use]
+    #[inline]
     pub(in crate::storage) fn lend_value(&self, at: Address) -> Option<Bytes> {
         let header = self.header(at);
         let (key_len, value_len) = (header.key_len(), header.value_len());
@@ -620,17 +622,17 @@ impl Log {
     #[expect(unsafe_code, reason = "see pages")]
     pub(in crate::storage) fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &[u8]) -> bool {
         let old = self.header(at);
-        assert!(
-            old.key_len() == header.key_len() && header.value_len() == value.len(),
-            "a header of this record"
-        );
-        let lies_alone = |header: &RecordHeader| !header.is(LARGE) && !header.is(OWN_CAS);
-        let is_alike = old.record_bytes() == header.record_bytes() && lies_alone(old) && lies_alone(header);
+        let key_len = old.key_len();
+        assert!(key_len == header.key_len() && header.value_len() == value.len(), "a header of this record");
+        let lies_alone = |header: &RecordHeader| !header.is_any(LARGE | OWN_CAS);
+        let is_alike = lies_alone(old)
+            && lies_alone(header)
+            && record_bytes(key_len, old.value_len()) == record_bytes(key_len, value.len());
         if !is_alike || self.may_be_lent(at) {
             return false;
         }
         *self.header_mut(at) = *header;
-        let value_at = at.bytes() + RECORD_HEADER_BYTES + header.key_len();
+        let value_at = at.bytes() + RECORD_HEADER_BYTES + key_len;
         // SAFETY: the old value is not lent, and the new one is not longer than the record, of which the key has kept
         // its part.
         unsafe { self.pages.bytes_mut(value_at, value.len()) }.copy_from_slice(value);
@@ -639,6 +641,7 @@ impl Log {
     }
 
     /// Whether somebody may be looking at the value of the record at `at`.
+    #[inline]
     fn may_be_lent(&mut self, at: Address) -> bool {
         // A shorter one is never lent, see `lend_value`.
         self.header(at).value_len() >= LENT_BYTES_MIN && self.pages.is_lent(self.segment_of(at) as usize)
