@@ -41,6 +41,7 @@ impl Detail {
     }
 
     /// Counts. A key without a delimiter has no prefix.
+    #[cold]
     pub fn record(&mut self, key: &[u8], event: Event) {
         let Some(end) = key.iter().position(|byte| *byte == self.delimiter) else {
             return;

@@ -23,7 +23,7 @@ use crate::storage::expiry::{Flushes, unix_time};
 use crate::storage::ghost::Ghost;
 use crate::storage::index::Index;
 use crate::storage::items::{Item, NewValue};
-use crate::storage::log::{Log, Queue};
+use crate::storage::log::{Address, Log, Queue};
 use crate::storage::sweep::Sweep;
 use crate::storage::watch::{Watch, Watcher};
 
@@ -84,6 +84,8 @@ pub struct Engine {
     pub(super) config: EngineConfig,
     pub(super) log: Log,
     pub(super) index: Index,
+    /// How often the index had changed when operations were looked up ahead.
+    pub(super) likely_as_of: u64,
     pub(super) blocks: Blocks,
     pub(super) meter: Arc<Meter>,
     pub(super) flushes: Flushes,
@@ -123,6 +125,7 @@ impl Engine {
         Ok(Self {
             log,
             index: Index::new(config.memory_bytes_max),
+            likely_as_of: 0,
             watch: Watch::new(&meter),
             blocks: Blocks::new(Arc::clone(&meter)),
             meter,
@@ -157,7 +160,8 @@ impl Engine {
         if self.config.stress == Stress::Relocate {
             self.relocate_oldest();
         }
-        let mut looked_up = 0;
+        let mut looked_up = 0..0;
+        let mut likely = [None; LOOKUPS_AHEAD];
         let crowding = self.meter.crowding();
         let mut answers = Answers {
             values: &mut batch.values,
@@ -174,16 +178,17 @@ impl Engine {
             run.executed = 0;
             answers.conn = run.conn;
             for (at, op) in run.ops().zip(&batch.ops[run.ops()]) {
-                if at >= looked_up {
-                    looked_up = batch.ops.len().min(at + LOOKUPS_AHEAD);
-                    self.look_ahead(&batch.ops[at..looked_up]);
+                if at >= looked_up.end {
+                    looked_up = at..batch.ops.len().min(at + LOOKUPS_AHEAD);
+                    self.look_ahead(&batch.ops[looked_up.clone()], &mut likely);
                 }
+                let likely = likely[at - looked_up.start];
                 let spent = answers.bytes + self.copied_bytes;
                 let full = spent - spent_before >= crowding.bytes_per_run() || spent >= BYTES_PER_BATCH;
                 if full && op.command.can_wait() {
                     break;
                 }
-                batch.replies.push(self.apply(op, &batch.input, &mut answers));
+                batch.replies.push(self.apply(op, likely, &batch.input, &mut answers));
                 run.executed += 1;
             }
             // Answers stand at the places of their operations.
@@ -245,28 +250,35 @@ impl Engine {
     }
 
     /// Asks the processor for what these operations are going to look at, in stages, each of which needs what the one
-    /// before it has asked for.
-    fn look_ahead(&self, ops: &[Op]) {
+    /// before it has asked for. Where their items are likely to lie is noted in `likely`.
+    fn look_ahead(&mut self, ops: &[Op], likely: &mut [Option<Address>; LOOKUPS_AHEAD]) {
+        *likely = [None; LOOKUPS_AHEAD];
+        self.likely_as_of = self.index.changes();
         let keyed = || ops.iter().filter(|op| op.key.len > 0);
         if keyed().nth(1).is_none() {
             return;
         }
-        for op in keyed() {
-            self.index.prefetch_table(op.hash);
+        let mut tables = [None; LOOKUPS_AHEAD];
+        for (op, table) in ops.iter().zip(&mut tables).filter(|(op, _)| op.key.len > 0) {
+            *table = Some(self.index.prefetch_table(op.hash));
         }
-        for op in keyed() {
-            self.index.prefetch_bucket(op.hash);
+        for (op, table) in ops.iter().zip(&tables) {
+            if let Some(table) = table {
+                table.prefetch_bucket(op.hash);
+            }
         }
-        for op in keyed() {
-            match self.index.likely(op.hash) {
+        for ((op, table), likely) in ops.iter().zip(&tables).zip(likely) {
+            let Some(table) = table else { continue };
+            *likely = table.likely(op.hash);
+            match *likely {
                 Some(at) => self.log.prefetch(at),
                 None => self.ghost.prefetch(op.hash),
             }
         }
     }
 
-    fn apply(&mut self, op: &Op, input: &Arena, answers: &mut Answers<'_>) -> Reply {
-        let item = Item { key: &input.filled()[op.key.range()], hash: op.hash };
+    fn apply(&mut self, op: &Op, likely: Option<Address>, input: &Arena, answers: &mut Answers<'_>) -> Reply {
+        let item = Item { key: &input.filled()[op.key.range()], hash: op.hash, likely };
         match op.command {
             Command::Pass => Reply::Done,
             Command::Get => self.get(item, answers),
@@ -352,6 +364,7 @@ impl Engine {
     }
 
     /// The answer instead of one that is too long while clients hold too much.
+    #[cold]
     pub(super) fn unanswerable(&mut self) -> Reply {
         self.counters.get_no_memory += 1;
         Reply::Refused(Refusal::OutOfMemory)

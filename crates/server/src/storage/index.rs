@@ -23,8 +23,8 @@
 //! ones must not go on paying for a million entries.
 //!
 //! Looking up many keys at once goes in three steps, each of which asks for the memory that
-//! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Index::prefetch_bucket),
-//! [`likely`](Index::likely).
+//! the next one reads: [`prefetch_table`](Index::prefetch_table), [`prefetch_bucket`](Table::prefetch_bucket),
+//! [`likely`](Table::likely).
 
 use std::ops::Range;
 
@@ -46,10 +46,12 @@ pub struct Index {
     tables: Box<[Table]>,
     len: usize,
     table_bytes: usize,
+    changes: u64,
 }
 
+/// A sub-table.
 #[derive(Debug, Default)]
-struct Table {
+pub struct Table {
     entries: HashTable<Entry>,
     /// Where its control bytes begin, with the entries before them, last one first: a guess that follows from the
     /// address of one entry. It only serves to prefetch.
@@ -94,7 +96,7 @@ impl Index {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let count = (limit_bytes / LIMIT_BYTES_PER_TABLE).clamp(TABLES_MIN, TABLES_MAX);
-        Self { tables: (0..count).map(|_| Table::default()).collect(), len: 0, table_bytes: 0 }
+        Self { tables: (0..count).map(|_| Table::default()).collect(), len: 0, table_bytes: 0, changes: 0 }
     }
 
     /// Items in it.
@@ -121,15 +123,23 @@ impl Index {
         self.tables.iter().map(|table| table.entries.capacity()).sum()
     }
 
+    /// How often an entry has come, gone, or got another address. As long as that stays, what was found is found again.
+    #[must_use]
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The record with this hash that `is_same` accepts.
     pub fn find(&self, hash: KeyHash, is_same: impl Fn(Address) -> bool) -> Option<Address> {
         let kept = kept_bits(hash);
         let same = |entry: &Entry| entry.kept_bits() == kept && is_same(entry.address());
-        Some(self.tables[self.table_of(hash)].entries.find(table_hash(kept), same)?.address())
+        Some(self.table(hash).entries.find(table_hash(kept), same)?.address())
     }
 
     /// Enters a record, in the place of the one that `is_same` accepts, which is returned.
     pub fn put(&mut self, hash: KeyHash, new: Address, is_same: impl Fn(Address) -> bool) -> Option<Address> {
+        self.changes += 1;
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
         let before = table.entries.allocation_size();
@@ -151,6 +161,7 @@ impl Index {
 
     /// Takes a record out.
     pub fn remove(&mut self, hash: KeyHash, address: Address) {
+        self.changes += 1;
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
         match table.entries.find_entry(table_hash(kept), |entry| entry.address() == address) {
@@ -188,6 +199,7 @@ impl Index {
 
     /// Says where a record has been moved to.
     pub fn relocate(&mut self, hash: KeyHash, from: Address, to: Address) {
+        self.changes += 1;
         let kept = kept_bits(hash);
         let table = &mut self.tables[table_number(hash, self.tables.len())];
         match table.entries.find_mut(table_hash(kept), |entry| entry.address() == from) {
@@ -202,29 +214,24 @@ impl Index {
         self.find(hash, |at| at == address).is_some()
     }
 
-    /// Asks for the sub-table of this hash.
+    /// Asks for the sub-table of this hash, and says which it is.
+    #[must_use]
     #[inline]
-    pub fn prefetch_table(&self, hash: KeyHash) {
-        prefetch::line(std::ptr::from_ref(&self.tables[self.table_of(hash)]).cast());
+    pub fn prefetch_table(&self, hash: KeyHash) -> &Table {
+        let table = self.table(hash);
+        prefetch::line(std::ptr::from_ref(table).cast());
+        table
     }
 
     /// Asks for the place in its sub-table where this hash stands if it stands at the first place that is looked at.
     #[inline]
     pub fn prefetch_bucket(&self, hash: KeyHash) {
-        let table = &self.tables[self.table_of(hash)];
-        let buckets = table.entries.num_buckets();
-        // The same arithmetic as hashbrown's, whose number of buckets is a power of two.
-        let bucket = kept_bits(hash) as usize & buckets.wrapping_sub(1);
-        let control = std::ptr::without_provenance::<u8>(table.control);
-        prefetch::line(control.wrapping_add(bucket));
-        prefetch::line(control.wrapping_sub((bucket + 1) * size_of::<Entry>()));
+        self.table(hash).prefetch_bucket(hash);
     }
 
-    /// Where the record with this hash lies, if there is one: almost certainly, since only 24 bits are compared.
     #[inline]
-    #[must_use]
-    pub fn likely(&self, hash: KeyHash) -> Option<Address> {
-        self.find(hash, |_| true)
+    fn table(&self, hash: KeyHash) -> &Table {
+        &self.tables[self.table_of(hash)]
     }
 
     /// The sub-table of this hash.
@@ -235,6 +242,25 @@ impl Index {
 }
 
 impl Table {
+    /// See [`Index::prefetch_bucket`].
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: KeyHash) {
+        let buckets = self.entries.num_buckets();
+        // The same arithmetic as hashbrown's, whose number of buckets is a power of two.
+        let bucket = kept_bits(hash) as usize & buckets.wrapping_sub(1);
+        let control = std::ptr::without_provenance::<u8>(self.control);
+        prefetch::line(control.wrapping_add(bucket));
+        prefetch::line(control.wrapping_sub((bucket + 1) * size_of::<Entry>()));
+    }
+
+    /// Where the record with this hash lies, if there is one: almost certainly, since only 24 bits are compared.
+    #[inline]
+    #[must_use]
+    pub fn likely(&self, hash: KeyHash) -> Option<Address> {
+        let kept = kept_bits(hash);
+        Some(self.entries.find(table_hash(kept), |entry| entry.kept_bits() == kept)?.address())
+    }
+
     /// Makes it smaller, and says how many bytes that gave back.
     fn shrink(&mut self, capacity: usize) -> usize {
         let before = self.entries.allocation_size();
@@ -309,9 +335,8 @@ mod tests {
             index.remove(hash_of(n), at(n));
         }
         assert!(index.bytes() < full / 4, "{} of {full}", index.bytes());
-        assert!(
-            (95_000..100_000).all(|n| index.holds(hash_of(n), at(n)) && index.likely(hash_of(n)).is_some())
-        );
+        let is_likely = |hash| index.table(hash).likely(hash).is_some();
+        assert!((95_000..100_000).all(|n| index.holds(hash_of(n), at(n)) && is_likely(hash_of(n))));
         let told: usize = index.tables.iter().map(|table| table.entries.allocation_size()).sum();
         assert_eq!(index.bytes(), told + size_of_val(&*index.tables));
     }

@@ -1,5 +1,7 @@
 //! Items: finding, writing and ending them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use wire::Cas;
 
@@ -10,7 +12,7 @@ use crate::storage::detail::Event;
 use crate::storage::engine::{Answers, Engine, Versions};
 use crate::storage::expiry::Life;
 use crate::storage::log::record::{FETCHED, LARGE, Meta, OWN_CAS, RecordHeader};
-use crate::storage::log::{self, Address, Queue, Stored};
+use crate::storage::log::{Address, Queue, Stored};
 
 /// `stats sizes` counts items by multiples of this.
 const SIZE_STEP_BYTES: usize = 32;
@@ -19,6 +21,8 @@ const SIZE_STEP_BYTES: usize = 32;
 pub(super) struct Item<'a> {
     pub(super) key: &'a [u8],
     pub(super) hash: KeyHash,
+    /// Where it was likely to lie when it was looked up ahead.
+    pub(super) likely: Option<Address>,
 }
 
 /// The value of a write, before it has a place.
@@ -63,11 +67,13 @@ enum Track {
 
 impl Engine {
     /// The item under a key, if it is there for anyone to see. One that has expired or was flushed goes.
+    #[inline]
     pub(super) fn lookup(&mut self, item: Item<'_>) -> Option<Address> {
         self.lookup_life(item).ok()
     }
 
     /// The same for a command that reads, which counts why there is nothing, and remembers that the item was read.
+    #[inline]
     pub(super) fn lookup_for_read(&mut self, item: Item<'_>) -> Option<Address> {
         let found = self.lookup_or_count(item);
         if let Some(at) = found {
@@ -98,10 +104,18 @@ impl Engine {
     }
 
     /// The item under a key, whatever has become of it.
+    #[inline]
     pub(super) fn find(&self, item: Item<'_>) -> Option<Address> {
-        self.index.find(item.hash, |at| self.log.key(at) == item.key)
+        let is_same = |at: &Address| self.log.key(*at) == item.key;
+        if self.index.changes() == self.likely_as_of
+            && let Some(at) = item.likely.filter(is_same)
+        {
+            return Some(at);
+        }
+        self.index.find(item.hash, |at| is_same(&at))
     }
 
+    #[inline]
     fn lookup_life(&mut self, item: Item<'_>) -> Result<Address, Option<Life>> {
         let at = self.find(item).ok_or(None)?;
         match self.flushes.life_of(self.log.header(at), self.now) {
@@ -195,16 +209,11 @@ impl Engine {
     }
 
     /// Writes over the old item where it lies. Says whether it could.
+    #[inline]
     fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &NewValue<'_>) -> bool {
-        let before = self.log.header(at).item_bytes();
-        // What was written elsewhere would be the newest of its queue; what stays has one more round before it.
-        let header = header.with_frequency_min(1);
-        let done = self.log.rewrite(at, &header, value.bytes());
-        if done {
-            self.account(before, Track::Leave);
-            self.account(header.item_bytes(), Track::Enter);
-        }
-        done
+        // What was written elsewhere would be the newest of its queue; what stays has one more round before it. It takes
+        // as many bytes as before, so there is nothing to account for.
+        self.log.rewrite(at, &header.with_frequency_min(1), value.bytes())
     }
 
     /// Writes an item to the end of the log: of the old item's queue, if there is one, of main if it was evicted
@@ -243,7 +252,7 @@ impl Engine {
 
     /// Whether an item with a value of so many bytes lies in the log whole.
     pub(super) fn is_inline(&self, item: Item<'_>, value_bytes: usize) -> bool {
-        log::is_inline(item.key.len(), value_bytes, self.config.memory_bytes_max)
+        self.log.is_inline(item.key.len(), value_bytes)
     }
 
     /// A block with the bytes of both parts, for which room is made first: items may have been moved and evicted.
@@ -294,6 +303,7 @@ impl Engine {
     }
 
     /// Takes out an item that is gone already: it has expired, or was flushed.
+    #[cold]
     pub(super) fn reclaim(&mut self, at: Address) {
         self.counters.reclaimed += 1;
         if !self.log.header(at).is(FETCHED) {
@@ -309,6 +319,7 @@ impl Engine {
     }
 
     /// The version of an item as clients are told it.
+    #[inline]
     pub(super) fn version(&self, at: Address) -> Option<Cas> {
         self.told(self.log.told_cas(at))
     }
@@ -341,15 +352,21 @@ impl Engine {
             Track::Enter => self.item_bytes += item_bytes,
             Track::Leave => self.item_bytes -= item_bytes,
         }
-        let Some(sizes) = &mut self.sizes else { return };
-        let step = item_bytes.next_multiple_of(SIZE_STEP_BYTES);
-        let count = sizes.entry(step).or_default();
-        match track {
-            Track::Enter => *count += 1,
-            Track::Leave => *count -= 1,
+        if let Some(sizes) = &mut self.sizes {
+            track_size(sizes, item_bytes, track);
         }
-        if *count == 0 {
-            sizes.remove(&step);
-        }
+    }
+}
+
+#[cold]
+fn track_size(sizes: &mut BTreeMap<usize, u64>, item_bytes: usize, track: Track) {
+    let step = item_bytes.next_multiple_of(SIZE_STEP_BYTES);
+    let count = sizes.entry(step).or_default();
+    match track {
+        Track::Enter => *count += 1,
+        Track::Leave => *count -= 1,
+    }
+    if *count == 0 {
+        sizes.remove(&step);
     }
 }

@@ -131,15 +131,16 @@ impl Engine {
             return;
         }
         let aim = (self.log.segment_count() / SPARE_SHARE).min(SPARE_MAX);
-        // Those that are lent are free in a moment.
-        let has_enough = |engine: &Self| engine.free_segments() + engine.log.lent_segments() >= aim;
-        let factor = if self.free_segments() * 2 < aim { LOOK_BYTES_URGENT } else { LOOK_BYTES };
+        let mut free = self.free_segments();
+        let factor = if free * 2 < aim { LOOK_BYTES_URGENT } else { LOOK_BYTES };
         let mut due = (bytes * factor).min(PATIENCE_BYTES);
-        while due > 0 && !has_enough(self) {
+        // Those that are lent are free in a moment.
+        while due > 0 && free + self.log.lent_segments() < aim {
             match self.empty_victim(Mercy::Rule, false) {
                 0 => return,
                 looked => due = due.saturating_sub(looked),
             }
+            free = self.free_segments();
         }
     }
 

@@ -93,6 +93,7 @@ impl Watch {
     }
 
     /// Something under a hash has changed.
+    #[cold]
     pub(super) fn wake(&mut self, hash: KeyHash) {
         self.notes.take(hash, &mut self.woken);
         self.recharge();

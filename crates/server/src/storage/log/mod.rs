@@ -103,6 +103,7 @@ impl Queue {
 #[derive(Debug)]
 pub struct Log {
     pages: Pages,
+    /// A power of two.
     segment_bytes: usize,
     segments: Vec<Segment>,
     small: Line,
@@ -197,7 +198,11 @@ pub fn segment_bytes(limit_bytes: usize) -> usize {
 /// Whether an item lies in the log whole. A larger one keeps its value in a block.
 #[must_use]
 pub fn is_inline(key_len: usize, value_len: usize, limit_bytes: usize) -> bool {
-    record_bytes(key_len, value_len) <= segment_bytes(limit_bytes) / RECORDS_PER_SEGMENT_MIN
+    is_inline_in(segment_bytes(limit_bytes), key_len, value_len)
+}
+
+fn is_inline_in(segment_bytes: usize, key_len: usize, value_len: usize) -> bool {
+    record_bytes(key_len, value_len) <= segment_bytes / RECORDS_PER_SEGMENT_MIN
 }
 
 /// Segments: taking and giving back.
@@ -233,6 +238,13 @@ impl Log {
     #[must_use]
     pub fn segment_bytes(&self) -> usize {
         self.segment_bytes
+    }
+
+    /// Whether an item lies in this log whole; see [`is_inline`].
+    #[must_use]
+    #[inline]
+    pub fn is_inline(&self, key_len: usize, value_len: usize) -> bool {
+        is_inline_in(self.segment_bytes, key_len, value_len)
     }
 
     /// Segments there are, free or not.
@@ -284,7 +296,7 @@ impl Log {
     pub fn free_segments(&self, reserve: usize, bytes_left: usize) -> usize {
         let warm = self.warm.len().saturating_sub(reserve);
         let cold = self.cold.len().saturating_sub(reserve.saturating_sub(self.warm.len()));
-        warm + cold.min(bytes_left / self.segment_bytes)
+        warm + cold.min(bytes_left >> self.segment_bytes.trailing_zeros())
     }
 
     /// Bytes of live records in the log.
@@ -434,7 +446,7 @@ impl Log {
     }
 
     fn segment_of(&self, at: Address) -> u32 {
-        (at.bytes() / self.segment_bytes) as u32
+        (at.bytes() >> self.segment_bytes.trailing_zeros()) as u32
     }
 }
 
@@ -467,7 +479,7 @@ impl Log {
             to.copy_from_slice(part);
             room = behind;
         }
-        self.enter(offset)
+        self.enter(queue, offset)
     }
 
     /// Appends a copy of the record at `at`. That one is to be [ended](Self::end).
@@ -480,7 +492,7 @@ impl Log {
         let offset = self.take_room(queue, bytes);
         // SAFETY: as for `append`.
         unsafe { self.pages.copy(at.bytes(), offset, bytes) };
-        self.enter(offset)
+        self.enter(queue, offset)
     }
 
     /// The offset of `bytes` at the end of the open segment, which are then taken.
@@ -498,11 +510,10 @@ impl Log {
     }
 
     /// Takes note of what a new record brings besides its bytes.
-    fn enter(&mut self, offset: usize) -> Address {
+    fn enter(&mut self, queue: Queue, offset: usize) -> Address {
         let at = Address::from_bytes(offset);
         self.note_expiration(at);
         let block_bytes = self.block_bytes(at);
-        let queue = self.queue_of(at);
         self.line_mut(queue).block_bytes += block_bytes;
         at
     }
@@ -517,6 +528,7 @@ impl Log {
     /// # Panics
     /// Where the log has no record there, as for every address that the index does not hold.
     #[must_use]
+    #[inline]
     pub fn record(&self, at: Address) -> Record<'_> {
         let header = self.header(at);
         let key = self.key(at);
@@ -584,6 +596,7 @@ impl Log {
     /// Lends the value of the record at `at`, and keeps its segment until it is let go: `None` for a small one, which is
     /// to be copied, and for one that lies in a block, which has holders of its own.
     #[must_use]
+    #[inline]
     pub(in crate::storage) fn lend_value(&self, at: Address) -> Option<Bytes> {
         let header = self.header(at);
         let (key_len, value_len) = (header.key_len(), header.value_len());
@@ -609,17 +622,17 @@ impl Log {
     #[expect(unsafe_code, reason = "see pages")]
     pub(in crate::storage) fn rewrite(&mut self, at: Address, header: &RecordHeader, value: &[u8]) -> bool {
         let old = self.header(at);
-        assert!(
-            old.key_len() == header.key_len() && header.value_len() == value.len(),
-            "a header of this record"
-        );
-        let lies_alone = |header: &RecordHeader| !header.is(LARGE) && !header.is(OWN_CAS);
-        let is_alike = old.record_bytes() == header.record_bytes() && lies_alone(old) && lies_alone(header);
+        let key_len = old.key_len();
+        assert!(key_len == header.key_len() && header.value_len() == value.len(), "a header of this record");
+        let lies_alone = |header: &RecordHeader| !header.is_any(LARGE | OWN_CAS);
+        let is_alike = lies_alone(old)
+            && lies_alone(header)
+            && record_bytes(key_len, old.value_len()) == record_bytes(key_len, value.len());
         if !is_alike || self.may_be_lent(at) {
             return false;
         }
         *self.header_mut(at) = *header;
-        let value_at = at.bytes() + RECORD_HEADER_BYTES + header.key_len();
+        let value_at = at.bytes() + RECORD_HEADER_BYTES + key_len;
         // SAFETY: the old value is not lent, and the new one is not longer than the record, of which the key has kept
         // its part.
         unsafe { self.pages.bytes_mut(value_at, value.len()) }.copy_from_slice(value);
@@ -628,6 +641,7 @@ impl Log {
     }
 
     /// Whether somebody may be looking at the value of the record at `at`.
+    #[inline]
     fn may_be_lent(&mut self, at: Address) -> bool {
         // A shorter one is never lent, see `lend_value`.
         self.header(at).value_len() >= LENT_BYTES_MIN && self.pages.is_lent(self.segment_of(at) as usize)

@@ -151,8 +151,16 @@ impl Pages {
 
     #[inline]
     fn check(&self, offset: usize, len: usize) {
-        assert!(offset <= self.len && len <= self.len - offset, "{len} bytes at {offset} are not in the log");
+        if offset > self.len || len > self.len - offset {
+            outside(offset, len);
+        }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn outside(offset: usize, len: usize) -> ! {
+    panic!("{len} bytes at {offset} are not in the log");
 }
 
 #[cfg(not(miri))]

@@ -160,6 +160,12 @@ impl RecordHeader {
         self.marks.get() & marks == marks
     }
 
+    /// Whether any of `marks` is set.
+    #[must_use]
+    pub fn is_any(&self, marks: u16) -> bool {
+        self.marks.get() & marks != 0
+    }
+
     /// Whether it is no item any more.
     #[must_use]
     pub fn is_dead(&self) -> bool {
