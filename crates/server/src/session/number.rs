@@ -24,20 +24,30 @@ pub(super) fn read_short(bytes: &[u8], end: u8) -> Option<(u32, &[u8])> {
 /// Appends a byte and the digits of a number.
 #[inline]
 pub(super) fn push_number(before: u8, number: u64, bytes: &mut Vec<u8>) {
-    let last = |number: u64| b'0'.wrapping_add(u8::try_from(number % 10).unwrap_or_default());
-    let [tens, hundreds] = [number / 10, number / 100];
-    match number {
-        0..10 => bytes.extend_from_slice(&[before, last(number)]),
-        10..100 => bytes.extend_from_slice(&[before, last(tens), last(number)]),
-        100..1000 => bytes.extend_from_slice(&[before, last(hundreds), last(tens), last(number)]),
-        _ => push_long_number(before, number, bytes),
+    if number < 10 {
+        bytes.extend_from_slice(&[before, last_digit(number)]);
+    } else {
+        push_digits(before, number, bytes);
     }
 }
 
+/// The same for two digits or more.
 #[inline(never)]
-fn push_long_number(before: u8, number: u64, bytes: &mut Vec<u8>) {
-    bytes.push(before);
-    bytes.extend_from_slice(Digits::of(number).as_bytes());
+fn push_digits(before: u8, number: u64, bytes: &mut Vec<u8>) {
+    let [last, tens] = [last_digit(number), last_digit(number / 10)];
+    match number {
+        ..100 => bytes.extend_from_slice(&[before, tens, last]),
+        100..1000 => bytes.extend_from_slice(&[before, last_digit(number / 100), tens, last]),
+        _ => {
+            bytes.push(before);
+            bytes.extend_from_slice(Digits::of(number).as_bytes());
+        }
+    }
+}
+
+#[inline]
+fn last_digit(number: u64) -> u8 {
+    b'0'.wrapping_add(u8::try_from(number % 10).unwrap_or_default())
 }
 
 #[cfg(test)]
