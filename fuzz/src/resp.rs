@@ -127,7 +127,7 @@ impl Transport for Wire {
 fn count_requests(mut stream: &[u8]) -> usize {
     let mut count = 0;
     while let Some((args, rest)) =
-        number(stream, b'*').and_then(|(args, rest)| Some((i32::try_from(args).ok()?, rest)))
+        number(behind_empty_lines(stream), b'*').and_then(|(args, rest)| Some((i32::try_from(args).ok()?, rest)))
     {
         stream = rest;
         let mut name = None;
@@ -150,6 +150,14 @@ fn count_requests(mut stream: &[u8]) -> usize {
         }
     }
     count
+}
+
+/// Clients may send them between requests.
+fn behind_empty_lines(mut stream: &[u8]) -> &[u8] {
+    while let Some(rest) = stream.strip_prefix(b"\n").or_else(|| stream.strip_prefix(b"\r\n")) {
+        stream = rest;
+    }
+    stream
 }
 
 /// The number in the line at the front, and what is behind it.
