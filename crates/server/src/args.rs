@@ -81,7 +81,7 @@ pub struct Args {
     pub conn_limit_per_address: usize,
 
     /// I/O threads besides the storage thread, of which there is one. With 0 that one serves the connections, too. Without
-    /// the option, one for each other core, at most 4.
+    /// the option, 0 on one or two cores, else one for each other core, at most 4.
     #[arg(short, long, value_name = "NUM")]
     pub threads: Option<usize>,
 

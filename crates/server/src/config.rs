@@ -719,9 +719,13 @@ fn at_least_one(option: &str, number: usize) -> Result<usize, String> {
     if number == 0 { Err(format!("{option} 0: must be at least 1")) } else { Ok(number) }
 }
 
-/// One for each core that the storage thread leaves, and not more than memcached has.
+/// One for each core that the storage thread leaves, and not more than memcached has. On one core or two it serves the
+/// connections better alone: clients want a core, too.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).min(4))
+    match std::thread::available_parallelism().map_or(1, usize::from) {
+        0..=2 => 0,
+        cores => (cores - 1).min(4),
+    }
 }
 
 #[cfg(test)]

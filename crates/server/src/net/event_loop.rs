@@ -7,8 +7,8 @@
 //! The loop sleeps in its poll, and only there. Before it does, it says so on its bell and looks at its queues for
 //! the last time; see [`hop`](crate::hop).
 //!
-//! Where there is one core, two threads would take turns on it, and each change of turns costs more than a request. So
-//! there the only loop runs on the storage thread: what a turn has sent, the same thread executes next.
+//! On one core, two threads would take turns, and each change of turns costs more than a request; so the only loop may run
+//! on the storage thread: what a turn has sent, the same thread executes next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -274,8 +274,6 @@ impl EventLoop {
         let may_read = (!self.ready.is_empty() || !self.forsaken.is_empty()) && !self.spare.is_empty();
         let polled = if may_read {
             self.poll.poll(events, Some(Duration::ZERO))
-        } else if self.worker.is_some() {
-            self.sleep(events)
         } else {
             match self.something_comes_soon(events) {
                 Ok(false) => self.sleep(events),
@@ -290,11 +288,12 @@ impl EventLoop {
 
     /// Stays awake for a moment, because waking costs more.
     fn something_comes_soon(&mut self, events: &mut Events) -> io::Result<bool> {
-        let Self { poll, orders, answers, changes, patience, spare, .. } = self;
+        let Self { poll, orders, answers, changes, patience, spare, worker, .. } = self;
         let mut polled = Ok(());
         let mut looks_first = spare.len() == BATCHES_PER_LOOP;
         let came = patience.wait(|| {
-            if !answers.is_empty() || !orders.is_empty() || !changes.is_empty() {
+            let has_work = worker.as_ref().is_some_and(Worker::has_work);
+            if has_work || !answers.is_empty() || !orders.is_empty() || !changes.is_empty() {
                 return true;
             }
             // While a batch is on its way, the storage thread may want this core first.
