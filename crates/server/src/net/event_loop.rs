@@ -339,6 +339,7 @@ impl EventLoop {
             .chain(self.drain_until)
             .chain(self.retry_at)
             .chain(self.look_at)
+            .chain(self.look_for_idle_at.filter(|_| !self.connections.is_empty()))
             .min()
     }
 
