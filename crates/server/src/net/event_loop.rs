@@ -36,7 +36,7 @@ use crate::rank::Rank;
 use crate::server::Server;
 use crate::server::ServerCounters;
 use crate::session::Output;
-use crate::storage::{self, Engine, Worker};
+use crate::storage::{self, Engine, SWEEP_EVERY, Worker};
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -261,9 +261,9 @@ impl EventLoop {
         // Nobody waits for it where the server has gone.
         let _ = ended.send(());
         if let Some(worker) = worker {
-            worker.run(&bell, &mut Patience::default(), |time| {
+            worker.run(&bell, &mut Patience::default(), || {
                 // A poll that fails is tried again; there is nothing else to wait for.
-                let _ = poll.poll(&mut events, Some(time));
+                let _ = poll.poll(&mut events, Some(SWEEP_EVERY));
             });
         }
     }
@@ -271,8 +271,9 @@ impl EventLoop {
     /// Waits until there is something to do, if there is nothing.
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         events.clear();
+        let has_more = self.maintain();
         let may_read = (!self.ready.is_empty() || !self.forsaken.is_empty()) && !self.spare.is_empty();
-        let polled = if may_read {
+        let polled = if may_read || has_more {
             self.poll.poll(events, Some(Duration::ZERO))
         } else {
             match self.something_comes_soon(events) {
@@ -284,6 +285,12 @@ impl EventLoop {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             polled => polled,
         }
+    }
+
+    /// Does a piece of what nobody waits for, if this is the storage thread and no answer is to be written. Says whether
+    /// there is more of it.
+    fn maintain(&mut self) -> bool {
+        self.answers.is_empty() && self.worker.as_mut().is_some_and(Worker::maintain)
     }
 
     /// Stays awake for a moment, because waking costs more.
@@ -306,14 +313,8 @@ impl EventLoop {
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
-        let mut until = self.next_deadline();
-        if let Some(worker) = &mut self.worker
-            && self.answers.is_empty()
-        {
-            let now = Instant::now();
-            let next = now + worker.maintain().unwrap_or_default();
-            until = Some(until.map_or(next, |until| until.min(next)));
-        }
+        let sweep_at = self.worker.is_some().then(|| Instant::now() + SWEEP_EVERY);
+        let until = self.next_deadline().into_iter().chain(sweep_at).min();
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let Self { poll, bell, orders, answers, changes, worker, .. } = self;
         let mut polled = Ok(());

@@ -79,7 +79,7 @@ pub fn spawn(engine: Engine, clock: Clock) -> std::io::Result<Thread> {
     let (requests, worker) = Worker::new(engine, clock);
     let join = spawn_thread(move || {
         if let Ok(bell) = told_bell.recv() {
-            worker.run(&bell, &mut Patience::default(), thread::park_timeout);
+            worker.run(&bell, &mut Patience::default(), || thread::park_timeout(SWEEP_EVERY));
         }
     })?;
     let sleeper = join.thread().clone();
@@ -127,7 +127,7 @@ impl Thread {
 }
 
 /// How often the storage thread looks for expired items when nobody asks for anything.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The work of the storage thread.
 #[derive(Debug)]
@@ -153,16 +153,14 @@ impl Worker {
     }
 
     /// Executes batches until it is told to end. Between them it waits for work, and then for `bell`, by `sleep`.
-    pub(crate) fn run(mut self, bell: &Bell, patience: &mut Patience, mut sleep: impl FnMut(Duration)) {
+    pub(crate) fn run(mut self, bell: &Bell, patience: &mut Patience, mut sleep: impl FnMut()) {
         loop {
             match self.work(|batch| patience.note(batch)) {
                 Work::Done => {}
                 Work::Over => return,
                 Work::None => {
-                    if let Some(time) = self.maintain()
-                        && !patience.wait(|| self.has_work())
-                    {
-                        bell.sleep_unless(|| self.has_work(), || sleep(time));
+                    if !self.maintain() && !patience.wait(|| self.has_work()) {
+                        bell.sleep_unless(|| self.has_work(), &mut sleep);
                     }
                 }
             }
@@ -199,11 +197,11 @@ impl Worker {
         }
     }
 
-    /// Does a piece of what nobody waits for. Says for how long nothing of that comes, if it is done.
-    pub fn maintain(&mut self) -> Option<Duration> {
+    /// Does a piece of what nobody waits for. Says whether there is more of it.
+    pub fn maintain(&mut self) -> bool {
         let has_more = self.engine.maintain(self.clock.now());
         tell_changes(&mut self.engine);
-        (!has_more && !self.engine.has_woken()).then_some(SWEEP_EVERY)
+        has_more || self.engine.has_woken()
     }
 }
 
