@@ -1,8 +1,10 @@
 //! GETs without and while a snapshot is written, what memory that takes, and how long a restart is.
 //!
 //! memwire alone: nobody else here has a snapshot that is written beside the work. GETs are an open loop over all keys, as
-//! in `latency`: first at rest, then while a snapshot is written, over and over with the same server. The restart is timed
-//! from the start of the process until the first GET of a restored item is answered.
+//! in `latency`: at rest, beside a thread that computes half of the time, and while a snapshot is written, over and over
+//! with the same server. The thread has nothing to do with it: it shows what this machine makes of one more that works, and
+//! that no snapshot can be blamed for. The restart is timed from the start of the process until the first GET of a restored
+//! item is answered.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,6 +34,8 @@ const ITEM_BYTES: u64 = 32 + KEY_BYTES as u64 + VALUE_BYTES as u64;
 const PATIENCE: Duration = Duration::from_mins(10);
 /// The server is asked this often whether it is done; at rest as well.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A turn of a thread that computes, and its rest.
+const COMPUTES: Duration = Duration::from_micros(150);
 /// Items that are read back.
 const SAMPLE: usize = 20_000;
 
@@ -52,8 +56,12 @@ pub(crate) fn run(bench: &mut Bench, args: &Args) -> Result<(), String> {
         args.gets
     );
     let house = House { program: &program, contents: &contents, items, per_second: u64::from(args.gets) };
-    let (rest, written) = house.write(bench, pairs)?;
-    print(&rest, &written);
+    let Phases { rest, beside, written } = house.write(bench, pairs)?;
+    print(&[
+        ("at rest", &rest),
+        ("beside a thread that computes", &beside),
+        ("while a snapshot is written", &written),
+    ]);
     let middle =
         |figure: &dyn Fn(&Phase) -> f64| median(written.iter().map(figure).collect()).unwrap_or_default();
     let grown = written.iter().map(|phase| phase.rss_grown_bytes).max().unwrap_or_default();
@@ -90,9 +98,17 @@ struct Phase {
     rss_grown_bytes: u64,
 }
 
+/// Those of one kind together.
+#[derive(Default)]
+struct Phases {
+    rest: Vec<Phase>,
+    beside: Vec<Phase>,
+    written: Vec<Phase>,
+}
+
 impl House<'_> {
-    /// So many times at rest, and while a snapshot is written.
-    fn write(&self, bench: &mut Bench, pairs: u32) -> Result<(Vec<Phase>, Vec<Phase>), String> {
+    /// So many times of each kind.
+    fn write(&self, bench: &mut Bench, pairs: u32) -> Result<Phases, String> {
         let server = Server::start(self.program)?;
         let address = server.address();
         let mut lanes = Lanes::open(address, Protocol::Binary, LANES, self.contents)?;
@@ -102,16 +118,17 @@ impl House<'_> {
         let begin = Instant::now();
         take(&server)?;
         let usual = begin.elapsed();
-        let (mut rest, mut written) = (Vec::new(), Vec::new());
+        let mut phases = Phases::default();
         for _ in 0..pairs {
-            rest.push(self.phase(bench, &server, || idle(&server, usual))?);
-            written.push(self.phase(bench, &server, || take(&server))?);
+            phases.rest.push(self.phase(bench, &server, || idle(&server, usual))?);
+            phases.beside.push(self.phase(bench, &server, || beside_work(|| idle(&server, usual)))?);
+            phases.written.push(self.phase(bench, &server, || take(&server))?);
         }
         let told = figure(address, "snapshot_items")?;
         if told != u64::from(self.items) {
             return Err(format!("{told} of {} items are in the snapshot", self.items));
         }
-        Ok((rest, written))
+        Ok(phases)
     }
 
     fn phase(
@@ -200,6 +217,25 @@ fn idle(server: &Server, length: Duration) -> Result<(), String> {
     })
 }
 
+/// Does something beside a thread that computes half of the time, in turns as short as those of the snapshot thread.
+fn beside_work<T>(act: impl FnOnce() -> T) -> T {
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                while begin.elapsed() < COMPUTES {
+                    std::hint::spin_loop();
+                }
+                thread::sleep(COMPUTES);
+            }
+        });
+        let acted = act();
+        ends.store(true, Ordering::Relaxed);
+        acted
+    })
+}
+
 /// Waits until something holds.
 fn until(mut holds: impl FnMut() -> Result<bool, String>) -> Result<(), String> {
     let begin = Instant::now();
@@ -212,9 +248,9 @@ fn until(mut holds: impl FnMut() -> Result<bool, String>) -> Result<(), String> 
     Ok(())
 }
 
-fn print(rest: &[Phase], written: &[Phase]) {
+fn print(kinds: &[(&str, &[Phase])]) {
     let mut table = Table::new(&["GETs", "p50", "p99", "p99.9", "p99.99", "max", "p99.9 from due", "count"]);
-    for (name, phases) in [("at rest", rest), ("while a snapshot is written", written)] {
+    for &(name, phases) in kinds {
         let us = |figure: &dyn Fn(&Gets) -> u64| {
             let figures = phases.iter().map(|phase| figure(&phase.gets) as f64 / 1e3).collect();
             format!("{:.0}", median(figures).unwrap_or_default())

@@ -107,8 +107,9 @@ pub const SNAPSHOT_PIECE_BYTES: usize = 64 << 10;
 pub const SNAPSHOT_SEAL_BYTES: usize = 256 << 10;
 /// A packet that begins so far behind the last seal is damage: what is restored is held in memory until its seal comes.
 pub const SNAPSHOT_UNSEALED_BYTES_MAX: usize = 8 << 20;
-/// Bytes of a snapshot that are written before the disk is waited for. The system holds no more of it than that.
-pub const SNAPSHOT_SYNC_BYTES: u64 = 16 << 20;
+/// Bytes of a snapshot that go to the disk or come from it at a time, and are waited for. The system holds no more of it than
+/// that.
+pub const SNAPSHOT_BLOCK_BYTES: usize = 1 << 20;
 /// A snapshot rests after each piece, for as long as that took, but not longer than this.
 pub const SNAPSHOT_REST_MS: u64 = 50;
 /// Times that a snapshot begins anew because everything was flushed meanwhile.

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`format`](mod@format) | what the file holds besides items |
 //! | [`writer`], [`reader`] | the stream, both ways |
+//! | [`uncached`] | its bytes, past the system's cache |
 //! | [`file`](mod@file) | where it lies, and how one takes the place of another |
 //! | `taking` | the thread's work: asking, writing, resting |
 //! | [`restore`](mod@restore) | a restart: from the file into an engine |
@@ -17,6 +18,7 @@ pub mod format;
 pub mod reader;
 pub mod restore;
 mod taking;
+pub mod uncached;
 pub mod writer;
 
 use std::io;
@@ -28,6 +30,8 @@ use std::time::{Duration, Instant};
 use crate::config;
 use crate::hop::Storage;
 use crate::limits::SNAPSHOT_AT_END_MS;
+use crate::patience::Load;
+use crate::rank::Rank;
 use crate::server::Server;
 use file::Older;
 pub use reader::Reader;
@@ -184,6 +188,7 @@ impl Thread {
 fn run(server: &Server, storage: Storage, config: &config::Snapshot) {
     let handle = &server.snapshots;
     let mut taker = Taker::new(server, storage, &config.place);
+    Rank::default().follow(Load::High);
     let mut began = Instant::now();
     while !handle.is_ending() {
         let left = config.every.map(|every| every.saturating_sub(began.elapsed()));

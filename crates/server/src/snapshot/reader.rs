@@ -12,7 +12,7 @@
 )]
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 
 use wire::{
     Command, Expiration, FRAME_BODY_BYTES_MAX, HEADER_BYTES, Loudness, Opcode, Reject, Request,
@@ -349,6 +349,14 @@ fn look(bytes: &[u8]) -> Result<Front, Fault> {
 /// No `usize` is longer.
 fn to_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+impl Damage {
+    /// Of a file that cannot be read at all.
+    #[must_use]
+    pub fn unreadable(error: &io::Error) -> Self {
+        Self { good_bytes: 0, offset: 0, fault: Fault::Unreadable(error.to_string()) }
+    }
 }
 
 impl fmt::Display for Damage {

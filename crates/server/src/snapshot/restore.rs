@@ -19,7 +19,8 @@ use crate::message::{Batch, Command, ConnId, Op, Payload, Reply, Run, Span, Tag}
 use crate::meter::{Charge, Use};
 use crate::server::Server;
 use crate::snapshot::format::Opening;
-use crate::snapshot::reader::{Damage, Fault, Item, Items, Reader};
+use crate::snapshot::reader::{Damage, Item, Items, Reader};
+use crate::snapshot::uncached::UncachedReader;
 use crate::storage::block::Block;
 use crate::storage::expiry::unix_time;
 use crate::storage::{Engine, log as storage_log};
@@ -51,9 +52,7 @@ pub fn engine(server: &Server) -> Result<Engine, Failure> {
             new_engine(server)
         }
         Err(error) => {
-            let fault = Fault::Unreadable(error.to_string());
-            let damage = Damage { good_bytes: 0, offset: 0, fault };
-            decide(config, &damage)?;
+            decide(config, &Damage::unreadable(&error))?;
             server.snapshots.is_damaged.store(true, Ordering::Relaxed);
             new_engine(server)
         }
@@ -70,7 +69,7 @@ fn load(file: File, len: u64, config: &Snapshot, server: &Server) -> Result<Engi
     let started = Instant::now();
     let clock = || server.clock.now_ms();
     let mut loader = Loader::new(new_engine(server)?, server, &clock);
-    if let Err(damage) = loader.load(file, len) {
+    if let Err(damage) = load_file(&mut loader, file, len) {
         decide(config, &damage)?;
         server.snapshots.is_damaged.store(true, Ordering::Relaxed);
         if config.on_damage == OnDamage::Skip {
@@ -83,6 +82,11 @@ fn load(file: File, len: u64, config: &Snapshot, server: &Server) -> Result<Engi
     let (engine, counts) = loader.finish();
     log::info!("restored {counts} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(engine)
+}
+
+fn load_file(loader: &mut Loader<'_>, file: File, len: u64) -> Result<(), Damage> {
+    let file = UncachedReader::new(file).map_err(|error| Damage::unreadable(&error))?;
+    loader.load(file, len)
 }
 
 /// What becomes of a damaged snapshot, by the operator's will.

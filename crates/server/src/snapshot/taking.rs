@@ -1,8 +1,7 @@
 //! Taking one snapshot: asking for a piece, writing it, resting.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -11,11 +10,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use crate::hop::{Bell, Home, Storage};
-use crate::limits::{SNAPSHOT_REST_MS, SNAPSHOT_SEAL_BYTES, SNAPSHOT_STARTS_MAX, SNAPSHOT_SYNC_BYTES};
+use crate::limits::{SNAPSHOT_REST_MS, SNAPSHOT_STARTS_MAX};
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
 use crate::server::Server;
 use crate::snapshot::file::{Older, Place};
 use crate::snapshot::format::Opening;
+use crate::snapshot::uncached::UncachedWriter;
 use crate::snapshot::writer::Writer;
 use crate::storage::snapshot::Piece;
 
@@ -81,7 +81,7 @@ pub(super) struct Taker<'a> {
     batch: Option<Box<Batch>>,
 }
 
-type Stream = Writer<BufWriter<File>>;
+type Stream = Writer<UncachedWriter>;
 
 impl<'a> Taker<'a> {
     /// To be called on the thread that takes them.
@@ -105,22 +105,16 @@ impl<'a> Taker<'a> {
 
     /// Writes one, `None` where everything was flushed meanwhile: what was written before is gone now.
     fn attempt(&mut self, pace: Pace, older: Older) -> Result<Option<Taken>, Trouble> {
-        let file = self.place.create().map_err(|error| self.file_trouble(error))?;
+        let created = self.place.create().and_then(UncachedWriter::new);
+        let to = created.map_err(|error| self.file_trouble(error))?;
         let mut piece = self.ask(0, pace)?;
         let flushes = piece.flushes;
         let opening = Opening { created: self.server.clock.now(), newest_cas: piece.newest_cas };
-        let to = BufWriter::with_capacity(SNAPSHOT_SEAL_BYTES, file);
         let mut stream =
             Writer::open(to, opening, flushes.pending()).map_err(|error| self.file_trouble(error))?;
-        let mut synced_bytes = 0;
         loop {
             let began = Instant::now();
             self.write(&piece, &mut stream, pace)?;
-            if stream.bytes() - synced_bytes >= SNAPSHOT_SYNC_BYTES {
-                synced_bytes = stream.bytes();
-                let synced = stream.get_mut().flush().and_then(|()| stream.get_mut().get_ref().sync_data());
-                synced.map_err(|error| self.file_trouble(error))?;
-            }
             if piece.next == 0 {
                 break;
             }
@@ -134,7 +128,7 @@ impl<'a> Taker<'a> {
         }
         let taken = Taken { items: stream.items(), bytes: stream.bytes() + wire::HEADER_BYTES as u64 };
         let file =
-            stream.close().and_then(|to| Ok(to.into_inner()?)).map_err(|error| self.file_trouble(error))?;
+            stream.close().and_then(UncachedWriter::finish).map_err(|error| self.file_trouble(error))?;
         self.place.publish(&file, older).map_err(|error| self.file_trouble(error))?;
         Ok(Some(taken))
     }
