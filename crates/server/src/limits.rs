@@ -110,7 +110,12 @@ pub const SNAPSHOT_UNSEALED_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a snapshot that go to the disk or come from it at a time, and are waited for. The system holds no more of it than
 /// that.
 pub const SNAPSHOT_BLOCK_BYTES: usize = 1 << 20;
-/// A snapshot rests after each piece, for as long as that took, but not longer than this.
+/// How fast a snapshot is written, if there is time for that: slow enough that the processor and the disk are free for
+/// clients nearly always.
+pub const SNAPSHOT_BYTES_PER_S: u64 = 64 << 20;
+/// There is time up to this part of the interval between two.
+pub const SNAPSHOT_PART_OF_INTERVAL: u32 = 4;
+/// It rests at least for as long as a piece took, but then not longer than this.
 pub const SNAPSHOT_REST_MS: u64 = 50;
 /// Times that a snapshot begins anew because everything was flushed meanwhile.
 pub const SNAPSHOT_STARTS_MAX: u32 = 4;

@@ -3,7 +3,8 @@
 //! A thread that wakes interrupts the one that runs, if it is owed the time. That is right for the request of one connection:
 //! the client who has sent it waits for nothing else. Where several connections are busy, the client would be interrupted in the
 //! middle of sending more, and each turn would be short. So a thread that serves several says that it is none of the
-//! interactive ones: `SCHED_BATCH`, see sched(7). It keeps its nice value, and its share of the processor.
+//! interactive ones: `SCHED_BATCH`, see sched(7). So does one for which nobody waits, as the snapshot thread. It keeps its
+//! nice value, and its share of the processor.
 
 #![expect(unsafe_code, reason = "neither std nor nix can tell the kernel")]
 

@@ -1,7 +1,7 @@
 //! The snapshot thread: all items in a file, and back.
 //!
-//! It is a client of the storage thread like any other: it asks for one bounded piece after another, writes it, and rests
-//! for as long as that took. Nothing is forked, nothing stands still, and no more is in memory than a piece. Each item is
+//! It is a client of the storage thread like any other: it asks for one bounded piece after another, writes it, and rests,
+//! so that clients do not notice. Nothing is forked, nothing stands still, and no more is in memory than a piece. Each item is
 //! as of its turn. The file fills any memcached; `docs/snapshot.md` draws it.
 //!
 //! | module | what it knows |
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::hop::Storage;
-use crate::limits::SNAPSHOT_AT_END_MS;
+use crate::limits::{SNAPSHOT_AT_END_MS, SNAPSHOT_PART_OF_INTERVAL};
 use crate::patience::Load;
 use crate::rank::Rank;
 use crate::server::Server;
@@ -189,13 +189,14 @@ fn run(server: &Server, storage: Storage, config: &config::Snapshot) {
     let handle = &server.snapshots;
     let mut taker = Taker::new(server, storage, &config.place);
     Rank::default().follow(Load::High);
+    let length = config.every.map(|every| every / SNAPSHOT_PART_OF_INTERVAL);
     let mut began = Instant::now();
     while !handle.is_ending() {
         let left = config.every.map(|every| every.saturating_sub(began.elapsed()));
         let is_due = left == Some(Duration::ZERO);
         if handle.is_asked.swap(false, Ordering::Acquire) || is_due {
             began = Instant::now();
-            take(&mut taker, server, Pace::Gentle);
+            take(&mut taker, server, Pace::Gentle(length));
         } else {
             left.map_or_else(thread::park, thread::park_timeout);
         }

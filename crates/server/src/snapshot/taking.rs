@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use crate::hop::{Bell, Home, Storage};
-use crate::limits::{SNAPSHOT_REST_MS, SNAPSHOT_STARTS_MAX};
+use crate::limits::{SNAPSHOT_BYTES_PER_S, SNAPSHOT_REST_MS, SNAPSHOT_STARTS_MAX};
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
 use crate::server::Server;
 use crate::snapshot::file::{Older, Place};
@@ -27,8 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How fast a snapshot is taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
-    /// At half of what the disk could do, so that clients notice little of it.
-    Gentle,
+    /// So that clients notice little of it: at [`SNAPSHOT_BYTES_PER_S`], or faster if it would take longer than this, but
+    /// never more than half of the time.
+    Gentle(Option<Duration>),
     /// As fast as it goes, and not longer than this.
     Until(Instant),
 }
@@ -83,6 +84,12 @@ pub(super) struct Taker<'a> {
 
 type Stream = Writer<UncachedWriter>;
 
+/// How long after its begin a snapshot is to have so many bytes, and this share of all.
+fn due(length: Option<Duration>, bytes: u64, share: f64) -> Duration {
+    let due = Duration::from_secs_f64(bytes as f64 / SNAPSHOT_BYTES_PER_S as f64);
+    length.map_or(due, |length| due.min(length.mul_f64(share)))
+}
+
 impl<'a> Taker<'a> {
     /// To be called on the thread that takes them.
     pub(super) fn new(server: &'a Server, storage: Storage, place: &'a Place) -> Self {
@@ -110,6 +117,7 @@ impl<'a> Taker<'a> {
         let mut piece = self.ask(0, pace)?;
         let flushes = piece.flushes;
         let opening = Opening { created: self.server.clock.now(), newest_cas: piece.newest_cas };
+        let started = Instant::now();
         let mut stream =
             Writer::open(to, opening, flushes.pending()).map_err(|error| self.file_trouble(error))?;
         loop {
@@ -118,8 +126,11 @@ impl<'a> Taker<'a> {
             if piece.next == 0 {
                 break;
             }
-            if let Pace::Gentle = pace {
-                thread::park_timeout(began.elapsed().min(Duration::from_millis(SNAPSHOT_REST_MS)));
+            if let Pace::Gentle(length) = pace {
+                let half = began.elapsed().min(Duration::from_millis(SNAPSHOT_REST_MS));
+                let share = stream.items() as f64 / piece.stored_items.max(1) as f64;
+                let early = due(length, stream.bytes(), share).saturating_sub(started.elapsed());
+                thread::park_timeout(half.max(early));
             }
             piece = self.ask(piece.next, pace)?;
             if piece.flushes != flushes {
@@ -177,7 +188,7 @@ impl<'a> Taker<'a> {
     /// Whether to go on.
     fn check(&self, pace: Pace) -> Result<(), Trouble> {
         match pace {
-            Pace::Gentle if self.server.snapshots.is_ending() => Err(Trouble::Ending),
+            Pace::Gentle(_) if self.server.snapshots.is_ending() => Err(Trouble::Ending),
             Pace::Until(end) if Instant::now() >= end => Err(Trouble::Late),
             _ => Ok(()),
         }
@@ -185,5 +196,19 @@ impl<'a> Taker<'a> {
 
     fn file_trouble(&self, error: io::Error) -> Trouble {
         Trouble::File(self.place.unfinished(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_its_pace_unless_that_would_take_too_long() {
+        let (bytes, seconds) = (SNAPSHOT_BYTES_PER_S * 10, Duration::from_secs);
+        assert_eq!(due(None, bytes, 0.5), seconds(10));
+        assert_eq!(due(Some(seconds(100)), bytes, 0.5), seconds(10));
+        assert_eq!(due(Some(seconds(4)), bytes, 0.5), seconds(2));
+        assert_eq!(due(None, 0, 0.0), Duration::ZERO);
     }
 }

@@ -30,6 +30,8 @@ pub struct Piece {
     /// Values that belong between them: where in the batch's values, and which of
     /// [`Batch::large`](crate::message::Batch::large).
     pub large: Vec<(u32, u32)>,
+    /// Items that are stored at its time.
+    pub stored_items: u64,
     /// The newest version at its time.
     pub newest_cas: u64,
     /// The flushes at its time.
@@ -81,8 +83,9 @@ impl Engine {
         answers.bytes += packets.len as usize;
         self.copied_bytes += looks;
         let next = if is_through { 0 } else { cursor.told() };
+        let stored_items = self.index.len() as u64;
         let (newest_cas, flushes) = (self.newest_cas, self.flushes);
-        Reply::Snapshot(Box::new(Piece { next, items, packets, large, newest_cas, flushes }))
+        Reply::Snapshot(Box::new(Piece { next, items, packets, large, stored_items, newest_cas, flushes }))
     }
 
     /// The items of a range of places that is small enough for one piece: it is halved until it is.

@@ -17,7 +17,12 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("subtle::", &["server/src/auth/"]),
     (
         "memmap2::",
-        &["server/src/storage/log/pages.rs", "server/src/storage/block.rs", "server/src/net/buffer.rs"],
+        &[
+            "server/src/storage/log/pages.rs",
+            "server/src/storage/block.rs",
+            "server/src/net/buffer.rs",
+            "server/src/snapshot/uncached.rs",
+        ],
     ),
     (
         "unsafe {",
