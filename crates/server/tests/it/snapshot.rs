@@ -1,6 +1,7 @@
 //! Snapshots, as an operator has them: files that outlive the server, whatever becomes of it.
 
 mod full_disk;
+mod slow_disk;
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
