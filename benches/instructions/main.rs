@@ -6,8 +6,9 @@
 //! ```
 //!
 //! valgrind's callgrind counts what this program executes when it does one part more each time: nothing, taking the
-//! bytes in, parsing them, executing, wording the answers. The differences, by request, are the same in every run and on
-//! every machine with the same compiler, which no time is. They say nothing about memory that has to be waited for.
+//! bytes in, parsing them, executing, wording the answers, noting the latency. The differences, by request, are the same
+//! in every run and on every machine with the same compiler, which no time is. They say nothing about memory that has to
+//! be waited for.
 //!
 //! The answers are checked first. A protocol that the server does not have is left out.
 
@@ -112,8 +113,8 @@ fn run(args: &Args) -> Result<(), String> {
             "Instructions a request; keys of 16 B, values of {} B; {} requests of each kind\n",
             args.value_bytes, args.requests
         );
-        println!("| {:<24} | taken in |  parsed | executed |  worded |     all |", "request");
-        println!("|{:-<26}|{:->9}:|{:->8}:|{:->9}:|{:->8}:|{:->8}:|", "", "", "", "", "", "");
+        println!("| {:<24} | taken in |  parsed | executed |  worded | measured |     all |", "request");
+        println!("|{:-<26}|{:->9}:|{:->8}:|{:->9}:|{:->8}:|{:->9}:|{:->8}:|", "", "", "", "", "", "", "");
     }
     for protocol in protocols {
         match Bed::new(protocol, Kind::Get, 1, args.value_bytes) {
@@ -158,13 +159,14 @@ fn print_case(case: Case, args: &Args) -> Result<(), String> {
     let steps = counts.windows(2).map(|pair| pair[1] - pair[0]);
     let steps: Vec<f64> = steps.chain([counts[counts.len() - 1] - counts[0]]).collect();
     println!(
-        "| {:<24} | {:>8.0} | {:>7.0} | {:>8.0} | {:>7.0} | {:>7.0} |",
+        "| {:<24} | {:>8.0} | {:>7.0} | {:>8.0} | {:>7.0} | {:>8.0} | {:>7.0} |",
         case.name(),
         steps[0],
         steps[1],
         steps[2],
         steps[3],
-        steps[4]
+        steps[4],
+        steps[5]
     );
     Ok(())
 }
