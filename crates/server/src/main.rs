@@ -11,6 +11,7 @@ use memwire::args::{Args, Task};
 use memwire::auth::file;
 use memwire::clock::Clock;
 use memwire::config::{Config, Resolved};
+use memwire::limits::SNAPSHOT_AT_END_MS;
 use memwire::net::{event_loop, listener};
 use memwire::process::{self, PidFile};
 use memwire::server::{Server, Stage};
@@ -164,7 +165,8 @@ fn serve(
     }
     service::notify(State::Ready);
     let listened = listeners.run(signals, server, &loops);
-    service::notify(State::Stopping(Duration::from_millis(server.config.drain_ms)));
+    let last_snapshot_ms = if snapshots.is_some() { SNAPSHOT_AT_END_MS } else { 0 };
+    service::notify(State::Stopping(Duration::from_millis(server.config.drain_ms + last_snapshot_ms)));
     server.enter(Stage::Draining);
     if let Some(http) = &http {
         http.drain();

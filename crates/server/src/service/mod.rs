@@ -14,6 +14,8 @@ use std::time::Duration;
 /// A state of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// It reads what it had, and has read so many bytes of so many. To be told again and again.
+    Restoring(u64, u64),
     /// It serves.
     Ready,
     /// It has been asked to end, and gives clients so long at most.
@@ -22,6 +24,9 @@ pub enum State {
 
 /// How long the threads may take to end, besides what clients are given.
 const ENDING: Duration = Duration::from_secs(10);
+
+/// How long a restart may say nothing of how far it is.
+const RESTORING: Duration = Duration::from_mins(1);
 
 /// Tells the service manager, where there is one that asks to be told (`NOTIFY_SOCKET`, see `sd_notify(3)`).
 pub fn notify(state: State) {
@@ -35,6 +40,10 @@ pub fn notify(state: State) {
 impl State {
     fn words(self) -> String {
         match self {
+            Self::Restoring(bytes, len) => {
+                let (mib, len_mib, most) = (bytes >> 20, len >> 20, RESTORING.as_micros());
+                format!("STATUS=restoring a snapshot: {mib} of {len_mib} MiB\nEXTEND_TIMEOUT_USEC={most}\n")
+            }
             Self::Ready => "READY=1\nSTATUS=serving\n".into(),
             Self::Stopping(drain) => {
                 let most = drain.saturating_add(ENDING).as_micros();

@@ -18,6 +18,7 @@ use crate::limits::VERSIONS_PER_MS_MAX;
 use crate::message::{Batch, Command, ConnId, Op, Payload, Reply, Run, Span, Tag};
 use crate::meter::{Charge, Use};
 use crate::server::Server;
+use crate::service;
 use crate::snapshot::format::Opening;
 use crate::snapshot::reader::{Damage, Item, Items, Reader};
 use crate::snapshot::uncached::UncachedReader;
@@ -68,6 +69,7 @@ fn new_engine(server: &Server) -> Result<Engine, Failure> {
 fn load(file: File, len: u64, config: &Snapshot, server: &Server) -> Result<Engine, Failure> {
     let started = Instant::now();
     let clock = || server.clock.now_ms();
+    service::notify(service::State::Restoring(0, len));
     let mut loader = Loader::new(new_engine(server)?, server, &clock);
     if let Err(damage) = load_file(&mut loader, file, len) {
         decide(config, &damage)?;
@@ -202,8 +204,9 @@ impl<'a> Loader<'a> {
             self.store(items);
             if self.told_at.elapsed() >= TELL_EVERY {
                 self.told_at = Instant::now();
-                let (items, mib) = (self.counts.items, reader.good_bytes() >> 20);
-                log::info!("restoring: {items} items, {mib} of {} MiB", len >> 20);
+                let (items, bytes) = (self.counts.items, reader.good_bytes());
+                log::info!("restoring: {items} items, {} of {} MiB", bytes >> 20, len >> 20);
+                service::notify(service::State::Restoring(bytes, len));
             }
         }
     }

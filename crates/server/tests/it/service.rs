@@ -188,6 +188,32 @@ fn the_service_manager_is_told_when_it_serves_and_when_it_ends() {
 }
 
 #[test]
+fn the_service_manager_waits_for_a_restart_and_for_the_last_snapshot() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let snapshot = directory.path().join("snapshot");
+    let serve = || {
+        let mut command = memwire(&["-l", "127.0.0.1", "-p", "0", "--snapshot", snapshot.to_str().unwrap()]);
+        let run = Run(command.env("NOTIFY_SOCKET", &path).spawn().unwrap());
+        let mut words = vec![told(&socket)];
+        while !words.last().unwrap().contains("READY=1\n") {
+            words.push(told(&socket));
+        }
+        run.signal(Signal::SIGTERM);
+        let end = told(&socket);
+        assert!(end.contains("EXTEND_TIMEOUT_USEC=75000000\n"), "a drain, a snapshot and some: {end}");
+        assert_eq!(run.end(), Some(0));
+        words
+    };
+    assert_eq!(serve().len(), 1, "there is nothing to restore");
+    let words = serve();
+    assert!(words[0].contains("STATUS=restoring a snapshot: 0 of 0 MiB\n"), "{words:?}");
+    assert!(words[0].contains("EXTEND_TIMEOUT_USEC=60000000\n"), "{words:?}");
+}
+
+#[test]
 fn a_service_manager_that_is_gone_keeps_nobody_from_serving() {
     let directory = TempDir::new().unwrap();
     let log = directory.path().join("log");
