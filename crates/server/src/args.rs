@@ -199,7 +199,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub snapshot: Option<PathBuf>,
 
-    /// Write it so often, too: a number with s, m, h or d behind it.
+    /// Write it so often, too, within a quarter of that time: a number with s, m, h or d behind it.
     #[arg(long, value_name = "DURATION")]
     pub snapshot_every: Option<String>,
 
