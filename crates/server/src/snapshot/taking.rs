@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use crate::hop::{Bell, Home, Storage};
-use crate::limits::{SNAPSHOT_BYTES_PER_S, SNAPSHOT_REST_MS, SNAPSHOT_STARTS_MAX};
+use crate::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOT_BYTES_PER_S, SNAPSHOT_REST_MS, SNAPSHOT_STARTS_MAX};
 use crate::message::{Batch, Command, ConnId, KeyHash, Op, Reply, Run, Span, Tag};
 use crate::server::Server;
 use crate::snapshot::file::{Older, Place};
@@ -19,8 +19,6 @@ use crate::snapshot::uncached::UncachedWriter;
 use crate::snapshot::writer::Writer;
 use crate::storage::snapshot::Piece;
 
-/// Bytes of a large value that are written before anything else is looked at.
-const STEP_BYTES: usize = 1 << 20;
 /// The thread that is waited for wakes this one; should it be gone, this one looks again after so long.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -153,7 +151,7 @@ impl<'a> Taker<'a> {
     }
 
     fn write_bytes(&self, bytes: &[u8], stream: &mut Stream, pace: Pace) -> Result<(), Trouble> {
-        for step in bytes.chunks(STEP_BYTES) {
+        for step in bytes.chunks(SNAPSHOT_BLOCK_BYTES) {
             stream.write(step).map_err(|error| self.file_trouble(error))?;
             self.check(pace)?;
         }
